@@ -1,0 +1,43 @@
+/* packet.h - whole packets over one SOCK_SEQPACKET socket, and who is behind it.
+ *
+ * Nothing here blocks: unix(7), and the lessons of chat-protocol(7): a zero-length
+ * packet is a close, a truncated one is told, no descriptor is ever taken.
+ */
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <sys/socket.h>
+#include <sys/types.h>
+#include <sys/uio.h>
+#include <sys/un.h>
+
+/* Fill in the address of PATH; "@name" is an abstract one.
+ * Errors: -EINVAL empty, -ENAMETOOLONG. */
+int packet_address(const char *path, struct sockaddr_un *ret_address, socklen_t *ret_len);
+
+/* A new socket, close-on-exec and non-blocking. Returns it or -errno. */
+int packet_socket(void);
+
+/* The user at the other end, as the kernel saw it at connect() or listen().
+ * Errors: -errno of getsockopt(2). */
+int packet_peer(int fd, uid_t *ret_uid, gid_t *ret_gid, pid_t *ret_pid);
+
+/* Send the N parts as one packet. Returns 0 when it went, -EAGAIN when the
+ * socket is full, another -errno when it never will. */
+int packet_send(int fd, const struct iovec *parts, size_t n_parts);
+
+enum {
+	PACKET_E_CLOSED = 1, /* the other end closed, or sent a packet of length 0 */
+	PACKET_E_TRUNCATED,  /* longer than SIZE: the start is there, *ret_len is SIZE */
+	PACKET_E_DESCRIPTOR, /* it carried a descriptor, which was not taken */
+};
+
+/* Receive one packet of at most SIZE bytes. Returns 0, an outcome above,
+ * -EAGAIN when there is none, or another -errno. A reset is passed over: what
+ * was sent before it is still delivered. */
+int packet_receive(int fd, char *buffer, size_t size, size_t *ret_len);
+
+/* Ask for a send buffer of SIZE bytes, or as much as net.core.wmem_max allows. On
+ * AF_UNIX the sender's buffer bounds both directions; there is no other. */
+void packet_set_buffer(int fd, int size);
