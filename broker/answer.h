@@ -1,0 +1,47 @@
+/* answer.h - answers to requests: the codes of chat-protocol(7), and how each kind
+ * of session gets them. */
+#pragma once
+
+#include "protocol/base.h"
+#include "protocol/frame.h"
+
+struct session;
+
+enum code {
+	CODE_AGAIN,
+	CODE_ARGS,
+	CODE_DENIED,
+	CODE_FRAME,
+	CODE_NAME,
+	CODE_NOMEM,
+	CODE_NONAME,
+	CODE_NOROOM,
+	CODE_NOTIN,
+	CODE_OLD,
+	CODE_QUOTA,
+	CODE_ROOM,
+	CODE_STATE,
+	CODE_TAKEN,
+	CODE_TOOBIG,
+	CODE_VERB,
+	CODE_VERSION,
+	CODE_COUNT,
+};
+
+const char *code_name(enum code code);
+
+/* Answer "* WORDS" under the frame's tag; without a tag nothing is sent. A plain
+ * session gets "*". answer_ok() has no words. */
+void answer_ok(struct session *session, const struct frame *frame);
+_printf_(3, 4) void answer_done(struct session *session, const struct frame *frame,
+	const char *format, ...);
+
+/* One row under the tag; nothing without a tag. */
+void answer_row(struct session *session, const struct frame *frame, struct text row);
+
+/* Refuse the request. */
+_printf_(4, 5) void answer_refuse(struct session *session, const struct frame *frame,
+	enum code code, const char *format, ...);
+
+/* Refuse for an error of our own: -ENOMEM. */
+void answer_error(struct session *session, const struct frame *frame, int error);

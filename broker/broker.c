@@ -1,0 +1,440 @@
+/* broker.c - see broker.h. */
+#include "broker/broker.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/inotify.h>
+#include <sys/resource.h>
+#include <sys/signalfd.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "broker/notify.h"
+#include "broker/reader.h"
+#include "broker/session.h"
+#include "broker/trace.h"
+
+/* Sessions that are flushed before input is looked at again. */
+#define FLUSH_TURN 256
+
+static uint64_t clock_ns(clockid_t clock)
+{
+	struct timespec ts;
+
+	clock_gettime(clock, &ts);
+	return (uint64_t)ts.tv_sec * 1000000000 + (uint64_t)ts.tv_nsec;
+}
+
+uint64_t broker_now(const struct broker *broker)
+{
+	return clock_ns(CLOCK_REALTIME);
+}
+
+/* ---- what can be seen ---- */
+
+unsigned broker_stats(const struct broker *broker, admin_output_fn *output, void *userdata)
+{
+	const struct {
+		const char *name;
+		uint64_t value;
+	} counters[] = {
+		{ "pid", (uint64_t)getpid() },
+		{ "uptime_s", (broker->users.now - broker->started_at) / 1000000000 },
+		{ "sessions", broker->n_sessions },
+		{ "accepted", broker->n_accepted },
+		{ "turned_away", broker->n_turned_away },
+		{ "persons", broker->users.persons.n_links },
+		{ "rooms", broker->rooms.by_key.n_links },
+		{ "cursors", broker->rooms.cursors.n_links },
+		{ "publishers", broker->rooms.publishers.n_links },
+		{ "packets", broker->n_packets },
+		{ "appended", broker->rooms.n_records },
+		{ "delivered", broker->n_delivered },
+		{ "delivered_bytes", broker->n_delivered_bytes },
+		{ "gap_records", broker->n_gap_records },
+		{ "log_bytes", broker->rooms.log_bytes },
+		{ "log_bytes_limit", broker->settings.limit[LIMIT_LOG_BYTES] },
+		{ "retention_bytes", broker->rooms.n_taken_bytes },
+		{ "refused", broker->n_refused },
+		{ "framing", broker->n_framing },
+		{ "kicked", broker->n_kicked },
+	};
+	char row[64];
+
+	for (size_t i = 0; i < ARRAY_LEN(counters); i++) {
+		int n = snprintf(row, sizeof row, "%s %lu", counters[i].name,
+			(unsigned long)counters[i].value);
+
+		output(userdata, (struct text){ row, (size_t)n });
+	}
+	return ARRAY_LEN(counters);
+}
+
+struct text broker_room_row(const struct room *room, char *row)
+{
+	struct text target = room_target(room);
+	int n;
+
+	n = snprintf(row, BROKER_ROW_MAX, "%.*s readers=%u first=%lu next=%lu bytes=%lu owner=%u",
+		(int)target.len, target.data, room->n_cursors, (unsigned long)room->log.first,
+		(unsigned long)room->log.next, (unsigned long)room->log.bytes, room->owner->uid);
+	return (struct text){ row, (size_t)n };
+}
+
+static void trace_row(void *userdata, struct text row)
+{
+	trace(TRACE_INFO, "stats %.*s", (int)row.len, row.data);
+}
+
+/* ---- limits ---- */
+
+static int broker_read_settings(struct broker *broker)
+{
+	struct settings settings;
+	unsigned line;
+	int r;
+
+	r = settings_copy(&settings, &broker->config->settings);
+	if (r < 0)
+		return r;
+	if (broker->config->limits_path) {
+		r = settings_read(&settings, broker->config->limits_path, &line);
+		if (r) {
+			trace(TRACE_ERROR, "limits file=%s line=%u reason=\"%s\"",
+				broker->config->limits_path, line, settings_strerror(r));
+			settings_deinit(&settings);
+			return r < 0 ? r : BROKER_E_SETTINGS;
+		}
+	}
+	settings_deinit(&broker->settings);
+	broker->settings = settings;
+	return 0;
+}
+
+static void broker_reload(struct broker *broker)
+{
+	if (!broker->config->limits_path) {
+		trace(TRACE_INFO, "limits unchanged: there is no limits file");
+		return;
+	}
+	if (broker_read_settings(broker)) {
+		trace(TRACE_WARNING, "limits unchanged: the old ones stay");
+		return;
+	}
+	users_apply_settings(&broker->users);
+	trace(TRACE_INFO, "limits read file=%s", broker->config->limits_path);
+}
+
+/* ---- what the loop is told ---- */
+
+static void signals_ready(struct watch *watch, uint32_t events)
+{
+	struct broker *broker = container_of(watch, struct broker, signals);
+	struct signalfd_siginfo info;
+
+	while (read(watch->fd, &info, sizeof info) == sizeof info) {
+		switch (info.ssi_signo) {
+		case SIGHUP:
+			broker_reload(broker);
+			break;
+		case SIGUSR1:
+			broker_stats(broker, trace_row, NULL);
+			break;
+		default:
+			broker_stop(broker, TEXT("signal"), (uid_t)-1);
+			break;
+		}
+	}
+}
+
+static void guard_ready(struct watch *watch, uint32_t events)
+{
+	struct broker *broker = container_of(watch, struct broker, guard);
+	char buffer[4096];
+
+	while (read(watch->fd, buffer, sizeof buffer) > 0)
+		;
+	if (broker->is_stopping)
+		return;
+	listener_check(&broker->listener, broker);
+	admin_check(&broker->admin, broker);
+}
+
+static void names_ready(struct watch *watch, uint32_t events)
+{
+	struct broker *broker = container_of(watch, struct broker, names);
+
+	users_dispatch(&broker->users);
+}
+
+/* A name went to its Unix user: whoever spoke under it before does not any more. */
+static void broker_evict(struct person *person)
+{
+	list_for_each(link, &person->sessions)
+	{
+		struct session *session = container_of(link, struct session, person_link);
+
+		trace(TRACE_WARNING, "name returned name=%s from=%u", person->name,
+			session->user->uid);
+		session_close(session, false, 0, "KICKED", "the name %s is a Unix user's now",
+			person->name);
+	}
+}
+
+/* ---- life ---- */
+
+static int broker_watch(struct broker *broker, struct watch *watch, int fd,
+	void (*ready)(struct watch *, uint32_t))
+{
+	if (fd < 0)
+		return -errno;
+	watch->fd = fd;
+	watch->ready = ready;
+	return loop_add(&broker->loop, watch, EPOLLIN);
+}
+
+static int broker_init_loop(struct broker *broker)
+{
+	sigset_t mask;
+	int r;
+
+	r = loop_init(&broker->loop);
+	if (r < 0)
+		return r;
+	sigemptyset(&mask);
+	sigaddset(&mask, SIGTERM);
+	sigaddset(&mask, SIGINT);
+	sigaddset(&mask, SIGHUP);
+	sigaddset(&mask, SIGUSR1);
+	sigprocmask(SIG_BLOCK, &mask, NULL);
+	r = broker_watch(broker, &broker->signals, signalfd(-1, &mask, SFD_CLOEXEC | SFD_NONBLOCK),
+		signals_ready);
+	if (r == 0)
+		r = broker_watch(broker, &broker->guard, inotify_init1(IN_CLOEXEC | IN_NONBLOCK),
+			guard_ready);
+	return r;
+}
+
+static void broker_raise_descriptors(void)
+{
+	struct rlimit limit;
+
+	if (getrlimit(RLIMIT_NOFILE, &limit) == 0) {
+		limit.rlim_cur = limit.rlim_max;
+		(void)setrlimit(RLIMIT_NOFILE, &limit);
+	}
+}
+
+static int broker_open(struct broker *broker)
+{
+	const struct broker_config *config = broker->config;
+	char why[NODE_WHY_MAX];
+	int r;
+
+	r = listener_open(&broker->listener, broker, config->socket, config->mode, config->group,
+		why);
+	if (r) {
+		trace(TRACE_ERROR, "can not listen on %s: %s", config->socket,
+			r > 0		      ? why :
+			r == -ENAMETOOLONG ? "the path is longer than 107 bytes" :
+					     strerror(-r));
+		return r == NODE_E_HELD ? BROKER_E_HELD : r > 0 ? BROKER_E_FOREIGN : r;
+	}
+	if (!config->ctl)
+		return 0;
+	r = admin_open(&broker->admin, broker, config->ctl, config->admin_group, why);
+	if (r)
+		trace(TRACE_WARNING, "WITHOUT ADMIN FIFO: can not make %s: %s", config->ctl,
+			r > 0 ? why : strerror(-r));
+	return 0;
+}
+
+int broker_init(struct broker *broker, const struct broker_config *config)
+{
+	int r;
+
+	*broker = (struct broker){ .config = config, .next_session = 1, .loop.fd = -1 };
+	broker->signals.fd = broker->guard.fd = broker->names.fd = -1;
+	broker->listener = (struct listener){ .watch.fd = -1, .lock.fd = -1, .guard = -1, .spare = -1 };
+	broker->admin.watch.fd = broker->admin.lock.fd = broker->admin.guard = -1;
+	list_init(&broker->sessions);
+	list_init(&broker->ready);
+	list_init(&broker->flush);
+	list_init(&broker->closing);
+	list_init(&broker->gone);
+	signal(SIGPIPE, SIG_IGN);
+	broker_raise_descriptors();
+	rooms_init(&broker->rooms, &broker->users, &broker->settings);
+	r = broker_read_settings(broker);
+	if (r == 0)
+		r = broker_init_loop(broker);
+	if (r == 0)
+		r = users_init(&broker->users, &broker->settings);
+	if (r == 0)
+		r = broker_watch(broker, &broker->names, broker->users.nss.fd, names_ready);
+	if (r < 0)
+		trace(TRACE_ERROR, "can not start: %s", strerror(-r));
+	if (r)
+		return r;
+	broker->users.wake = session_wake;
+	broker->users.evict = broker_evict;
+	broker->users.now = broker->started_at = clock_ns(CLOCK_MONOTONIC);
+	r = config->socket ? broker_open(broker) : 0;
+	if (r)
+		return r;
+	trace(TRACE_INFO, "ready socket=%s ctl=%s pid=%d", config->socket ? config->socket : "-",
+		broker->admin.watch.fd >= 0 ? config->ctl : "-", getpid());
+	notify("READY=1\nSTATUS=serving");
+	return 0;
+}
+
+static void broker_free_gone(struct broker *broker)
+{
+	struct list *link;
+
+	while ((link = list_first(&broker->gone)))
+		session_free(container_of(link, struct session, sessions_link));
+}
+
+void broker_deinit(struct broker *broker)
+{
+	admin_close(&broker->admin, broker);
+	listener_close(&broker->listener, broker);
+	if (broker->users.settings) {
+		list_for_each(link, &broker->sessions)
+			session_end(container_of(link, struct session, sessions_link));
+		broker_free_gone(broker);
+		rooms_deinit(&broker->rooms);
+		/* on -EBUSY its thread still works on rows that we leave to the exit */
+		(void)users_deinit(&broker->users);
+	}
+	if (broker->guard.fd >= 0)
+		close(broker->guard.fd);
+	if (broker->signals.fd >= 0)
+		close(broker->signals.fd);
+	loop_deinit(&broker->loop);
+	settings_deinit(&broker->settings);
+	/* last: a new broker starts as soon as it has the locks */
+	admin_deinit(&broker->admin);
+	listener_deinit(&broker->listener);
+}
+
+void broker_stop(struct broker *broker, struct text reason, uid_t uid)
+{
+	if (broker->stop_requested)
+		return;
+	broker->stop_requested = true;
+	snprintf(broker->stop_reason, sizeof broker->stop_reason, "%.*s", (int)reason.len,
+		reason.data);
+	trace(TRACE_INFO, "stopping reason=\"%s\" by=%d sessions=%lu", broker->stop_reason, (int)uid,
+		(unsigned long)broker->n_sessions);
+}
+
+static void broker_begin_stop(struct broker *broker)
+{
+	broker->is_stopping = true;
+	broker->stop_at = broker->users.now + BROKER_STOP_NS;
+	notify("STOPPING=1");
+	admin_close(&broker->admin, broker);
+	listener_close(&broker->listener, broker);
+	list_for_each(link, &broker->sessions)
+		session_close(container_of(link, struct session, sessions_link), true,
+			broker->stop_at, "STOP", "%s", broker->stop_reason);
+}
+
+/* ---- the round ---- */
+
+static void broker_read(struct broker *broker)
+{
+	struct list *last = broker->ready.prev, *link = list_first(&broker->ready);
+
+	/* each once: who is ready again stands behind LAST */
+	while (link) {
+		struct list *next = link == last ? NULL : link->next;
+
+		session_turn(container_of(link, struct session, ready_link));
+		link = next;
+	}
+}
+
+static void broker_mark(struct broker *broker)
+{
+	list_for_each(link, &broker->rooms.dirty)
+	{
+		struct room *room = container_of(link, struct room, dirty_link);
+
+		list_unlink(link);
+		list_for_each(reader, &room->cursors)
+			reader_schedule(container_of(reader, struct cursor, room_link));
+	}
+}
+
+static void broker_flush(struct broker *broker)
+{
+	for (int i = 0; i < FLUSH_TURN && !list_is_empty(&broker->flush); i++)
+		session_flush(container_of(list_first(&broker->flush), struct session, flush_link));
+}
+
+static void broker_expire(struct broker *broker)
+{
+	unsigned long n_left = 0;
+
+	list_for_each(link, &broker->closing)
+	{
+		struct session *session = container_of(link, struct session, closing_link);
+
+		if (broker->users.now < session->deadline)
+			continue;
+		n_left += session->is_owed && !list_is_empty(&session->pending);
+		session_end(session);
+	}
+	if (n_left > 0)
+		trace(TRACE_WARNING, "stopped with sessions=%lu that did not take all they were owed",
+			n_left);
+	listener_resume(&broker->listener, broker);
+}
+
+/* How long the loop may sleep. */
+static uint64_t broker_patience(struct broker *broker)
+{
+	uint64_t now = broker->users.now, wait;
+	struct list *first;
+
+	if (!list_is_empty(&broker->ready) || !list_is_empty(&broker->flush))
+		return 0;
+	wait = MIN(rooms_expire(&broker->rooms, now), admin_expire(&broker->admin, now));
+	if (broker->listener.is_paused)
+		wait = MIN(wait, broker->listener.resume_at - MIN(now, broker->listener.resume_at));
+	first = list_first(&broker->closing);
+	if (first) {
+		struct session *session = container_of(first, struct session, closing_link);
+
+		wait = MIN(wait, session->deadline - MIN(now, session->deadline));
+	}
+	return wait;
+}
+
+void broker_round(struct broker *broker, uint64_t timeout_ns)
+{
+	loop_wait(&broker->loop, MIN(timeout_ns, broker_patience(broker)));
+	broker->users.now = clock_ns(CLOCK_MONOTONIC);
+	broker_read(broker);
+	if (broker->stop_requested && !broker->is_stopping)
+		broker_begin_stop(broker);
+	broker_mark(broker);
+	broker_flush(broker);
+	if (!list_is_empty(&broker->closing) || broker->listener.is_paused)
+		broker_expire(broker);
+	broker_free_gone(broker);
+}
+
+void broker_run(struct broker *broker)
+{
+	while (!broker->is_stopping || broker->n_sessions > 0)
+		broker_round(broker, UINT64_MAX);
+	trace(TRACE_INFO, "stopped");
+}

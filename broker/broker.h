@@ -1,0 +1,91 @@
+/* broker.h - the root object: one loop that owns everything.
+ *
+ *	round:  wait; each ready session has a turn; each cursor that fell behind
+ *		is put in line; up to 256 sessions are sent what they are owed
+ *
+ * Nothing in a round blocks. What may block, the user data base, has a thread of
+ * its own (nss.h).
+ */
+#pragma once
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#include "broker/admin.h"
+#include "broker/list.h"
+#include "broker/listener.h"
+#include "broker/loop.h"
+#include "broker/room.h"
+#include "broker/settings.h"
+#include "broker/users.h"
+#include "protocol/limits.h"
+
+struct broker_config {
+	const char *socket;
+	const char *ctl; /* NULL: no FIFO */
+	mode_t mode;
+	gid_t group, admin_group; /* (gid_t)-1: none */
+	const char *limits_path;  /* NULL: none */
+	struct settings settings; /* from --limit, over the defaults; owned by the caller */
+};
+
+struct broker {
+	const struct broker_config *config;
+	struct settings settings;
+	struct loop loop;
+	struct watch signals, guard, names; /* guard: inotify; names: nss.fd */
+	struct listener listener;
+	struct admin admin;
+	struct users users;
+	struct rooms rooms;
+
+	struct list sessions, ready, flush, closing, gone;
+	uint64_t next_session, n_sessions;
+
+	bool stop_requested, is_stopping;
+	char stop_reason[LINE_LEN_MAX];
+	uint64_t started_at, stop_at;
+
+	uint64_t n_accepted, n_turned_away, n_packets, n_refused, n_framing, n_kicked;
+	uint64_t n_delivered, n_delivered_bytes, n_gap_records;
+
+	char input[PACKET_LEN_MAX];
+};
+
+/* Clients are given this to take what they are owed at a stop, ns: with everything
+ * else a stop stays within 2 s. */
+#define BROKER_STOP_NS (UINT64_C(1500000000))
+
+/* One row of ROOMS. */
+#define BROKER_ROW_MAX 320
+
+enum {
+	BROKER_E_FOREIGN = 1, /* a path that it needs is somebody else's */
+	BROKER_E_HELD,	      /* another broker serves it */
+	BROKER_E_SETTINGS,    /* the limits file is wrong */
+};
+
+/* Open everything; what fails is said in the diagnostics. CONFIG is borrowed.
+ * Returns 0, an outcome, or -errno. broker_deinit() is due in any case. */
+int broker_init(struct broker *broker, const struct broker_config *config);
+void broker_deinit(struct broker *broker);
+
+/* Serve until a stop is done. */
+void broker_run(struct broker *broker);
+
+/* One round, waiting at most TIMEOUT_NS: what broker_run() repeats. */
+void broker_round(struct broker *broker, uint64_t timeout_ns);
+
+/* Begin to stop at the end of this round. REASON is copied; UID is who asked,
+ * (uid_t)-1 for the FIFO or a signal. */
+void broker_stop(struct broker *broker, struct text reason, uid_t uid);
+
+/* CLOCK_REALTIME, ns. */
+uint64_t broker_now(const struct broker *broker);
+
+/* Each counter as "name value". Returns how many. */
+unsigned broker_stats(const struct broker *broker, admin_output_fn *output, void *userdata);
+
+/* "ROOM readers= ..." into ROW, which holds BROKER_ROW_MAX bytes. */
+struct text broker_room_row(const struct room *room, char *row);

@@ -1,0 +1,36 @@
+/* dispatch.h - from a frame to its handler: the only gate.
+ *
+ * Checked here, in this order: the frame parses, the verb is known, the state
+ * allows it, it has its words. Handlers may assume all of that.
+ */
+#pragma once
+
+#include "broker/answer.h"
+#include "broker/session.h"
+
+enum {
+	DISPATCH_E_WAIT = 1, /* not done: give the same frame again when the session is woken */
+};
+
+typedef int handler_fn(struct session *session, const struct frame *frame);
+
+/* Handle one frame of a session that is SHAKING or OPEN. Returns 0 or
+ * DISPATCH_E_WAIT; every refusal is answered. */
+int dispatch_frame(struct session *session, struct text packet);
+
+/* Handle one packet of a PLAIN session. */
+int dispatch_plain(struct session *session, struct text packet);
+
+/* A packet that was too long: its start is there. */
+void dispatch_truncated(struct session *session, struct text start);
+
+/* handle_session.c */
+handler_fn handle_hello, handle_ping, handle_time, handle_quit, handle_stop, handle_ctl;
+/* handle_room.c */
+handler_fn handle_join, handle_part, handle_say, handle_past;
+/* handle_list.c */
+handler_fn handle_who, handle_rooms, handle_stats;
+
+/* Say BODY in TARGET for the session, whose person is set. */
+int handle_say_in(struct session *session, const struct frame *frame, struct text target,
+	struct text id, struct text body);

@@ -1,0 +1,325 @@
+/* handle_room.c - JOIN, PART, SAY, PAST: what is done to one room. */
+#include <stdio.h>
+#include <string.h>
+
+#include "broker/broker.h"
+#include "broker/dispatch.h"
+#include "broker/reader.h"
+#include "protocol/number.h"
+
+/* ---- which room ---- */
+
+static int refuse_room(struct session *session, const struct frame *frame, int outcome)
+{
+	if (outcome == ROOM_E_QUOTA)
+		answer_refuse(session, frame, CODE_QUOTA, "rooms: at the limit of %lu",
+			(unsigned long)session->user->account->max[QUOTA_ROOMS]);
+	else if (outcome == ROOM_E_NONE)
+		answer_refuse(session, frame, CODE_NOROOM, "no such room");
+	else
+		answer_error(session, frame, outcome);
+	return 0;
+}
+
+/* The other side of a conversation that TARGET names, from this session's side. */
+static bool target_other(struct session *session, struct text target, struct text *ret_other)
+{
+	struct text a, b, own = text_of(session->person->name);
+
+	if (text_is_direct(target)) {
+		*ret_other = (struct text){ target.data + 1, target.len - 1 };
+		return true;
+	}
+	if (!text_is_conversation(target, &a, &b) ||
+		(!text_equal(a, own) && !text_equal(b, own)))
+		return false;
+	*ret_other = text_equal(a, own) ? b : a;
+	return true;
+}
+
+/* Find, or when CREATE is set make, the room of a conversation. Sets *ret_room to
+ * NULL when the request was refused. Returns 0 or DISPATCH_E_WAIT. */
+static int target_conversation(struct session *session, const struct frame *frame,
+	struct text target, bool create, struct room **ret_room)
+{
+	struct broker *broker = session->broker;
+	struct text other;
+	uid_t uid;
+	int r;
+
+	*ret_room = NULL;
+	if (!target_other(session, target, &other)) {
+		answer_refuse(session, frame, CODE_ROOM, "not a conversation of yours");
+		return 0;
+	}
+	r = users_resolve(&broker->users, other, &session->wait_link, &uid);
+	switch (r) {
+	case 0:
+		break;
+	case USERS_E_WAIT:
+		session->is_waiting = true;
+		return DISPATCH_E_WAIT;
+	case USERS_E_NONE:
+		answer_refuse(session, frame, CODE_NONAME, "nobody has this name");
+		return 0;
+	case USERS_E_AGAIN:
+		answer_refuse(session, frame, CODE_AGAIN, "the user data base does not answer");
+		return 0;
+	default:
+		answer_error(session, frame, r);
+		return 0;
+	}
+	r = rooms_get_conversation(&broker->rooms, text_of(session->person->name),
+		session->user->uid, other, uid, session->user, create, ret_room);
+	if (r)
+		refuse_room(session, frame, r);
+	return 0;
+}
+
+static int target_room(struct session *session, const struct frame *frame, struct text target,
+	bool create, struct room **ret_room)
+{
+	struct rooms *rooms = &session->broker->rooms;
+	int r = 0;
+
+	/* most messages go where the last one went */
+	if (session->last_room && session->last_epoch == rooms->epoch &&
+		text_equal(target, session->last_room->link.key)) {
+		*ret_room = session->last_room;
+		return 0;
+	}
+	*ret_room = NULL;
+	if (target.len > 0 && target.data[0] == '@')
+		return target_conversation(session, frame, target, create, ret_room);
+	if (!text_is_room(target)) {
+		answer_refuse(session, frame, CODE_ROOM, "not a room name");
+		return 0;
+	}
+	if (create)
+		r = rooms_get(rooms, target, session->user, ret_room);
+	else
+		*ret_room = rooms_find(rooms, target);
+	if (r || !*ret_room) {
+		*ret_room = NULL;
+		return refuse_room(session, frame, r ? r : ROOM_E_NONE);
+	}
+	session->last_room = *ret_room;
+	session->last_epoch = rooms->epoch;
+	return 0;
+}
+
+/* ---- JOIN, PART ---- */
+
+/* "SEQ" or "@NS"; the number of the record it means. */
+static bool position_parse(const struct room *room, struct text word, uint64_t *ret_seq)
+{
+	if (word.len > 0 && word.data[0] == '@') {
+		uint64_t time;
+
+		if (!number_parse((struct text){ word.data + 1, word.len - 1 }, &time))
+			return false;
+		*ret_seq = log_find_time(&room->log, time);
+		return true;
+	}
+	return number_parse(word, ret_seq) && *ret_seq > 0;
+}
+
+/* Where the request wants the cursor: fills in at.seq, is_reset and asked. False
+ * when a word is malformed. */
+static bool join_position(const struct frame *frame, const struct room *room,
+	struct cursor *ret_cursor)
+{
+	struct text since = frame_get(frame, 2, "since"), last = frame_get(frame, 2, "last");
+	struct text log = frame_get(frame, 2, "log");
+	uint64_t n, id;
+
+	ret_cursor->is_reset = false;
+	ret_cursor->at.seq = room->log.next;
+	if ((since.data && last.data) || (log.data && !number_parse_hex(log, &id)))
+		return false;
+	if (last.data) {
+		if (!number_parse(last, &n))
+			return false;
+		ret_cursor->at.seq = room->log.next - MIN(n, room->log.next - room->log.first);
+	} else if (since.data) {
+		if (!position_parse(room, since, &n))
+			return false;
+		ret_cursor->at.seq = n;
+		if ((log.data && id != room->id) || n > room->log.next) {
+			ret_cursor->is_reset = true;
+			ret_cursor->asked = n;
+			ret_cursor->at.seq = room->log.first;
+		}
+	}
+	return true;
+}
+
+static void cursor_place(struct cursor *cursor, const struct cursor *position)
+{
+	struct log *log = &cursor->room->log;
+
+	cursor->is_reset = position->is_reset;
+	cursor->asked = position->asked;
+	log_seek(log, MAX(position->at.seq, log->first), &cursor->at);
+	cursor->at.seq = position->at.seq; /* what is gone is told as a gap */
+	reader_schedule(cursor);
+}
+
+int handle_join(struct session *session, const struct frame *frame)
+{
+	struct rooms *rooms = &session->broker->rooms;
+	struct cursor position = { 0 }, *cursor;
+	struct room *room;
+	int r;
+
+	r = target_room(session, frame, frame->word[1], true, &room);
+	if (r || !room)
+		return r;
+	if (!join_position(frame, room, &position)) {
+		answer_refuse(session, frame, CODE_ARGS, "since=, last= or log= is malformed");
+		rooms_release(rooms, room);
+		return 0;
+	}
+	r = reader_join(session, room, &cursor);
+	if (r == 0 && frame_has(frame, 2, "presence"))
+		r = cursor_ask_presence(cursor);
+	if (r) {
+		if (r == ROOM_E_QUOTA)
+			answer_refuse(session, frame, CODE_QUOTA, "cursors: at the limit of %lu",
+				(unsigned long)session->user->account->max[QUOTA_CURSORS]);
+		else
+			answer_error(session, frame, r);
+		rooms_release(rooms, room);
+		return 0;
+	}
+	answer_done(session, frame, "%lu first=%lu log=%016lx", (unsigned long)position.at.seq,
+		(unsigned long)room->log.first, (unsigned long)room->id);
+	cursor_place(cursor, &position);
+	return 0;
+}
+
+int handle_part(struct session *session, const struct frame *frame)
+{
+	struct cursor *cursor;
+	struct room *room;
+	int r;
+
+	r = target_room(session, frame, frame->word[1], false, &room);
+	if (r || !room)
+		return r;
+	cursor = rooms_find_cursor(&session->broker->rooms, session->number, room);
+	if (!cursor) {
+		answer_refuse(session, frame, CODE_NOTIN, "no cursor of yours is there");
+		return 0;
+	}
+	reader_part(session, cursor);
+	answer_ok(session, frame);
+	return 0;
+}
+
+/* ---- SAY ---- */
+
+int handle_say_in(struct session *session, const struct frame *frame, struct text target,
+	struct text id, struct text body)
+{
+	struct broker *broker = session->broker;
+	struct room *room;
+	uint64_t seq, value = 0;
+	int r;
+
+	if (id.len > 0 && (!number_parse(id, &value) || value == 0)) {
+		answer_refuse(session, frame, CODE_ARGS, "id= is not a number above 0");
+		return 0;
+	}
+	r = target_room(session, frame, target, true, &room);
+	if (r || !room)
+		return r;
+	if (text_equal(room->link.key, TEXT("wall")) && !session_is_admin(session)) {
+		answer_refuse(session, frame, CODE_DENIED, "only the broker's user and root speak here");
+		rooms_release(&broker->rooms, room);
+		return 0;
+	}
+	if (room_is_conversation(room))
+		reader_join_direct(broker, room);
+	r = room_append(&broker->rooms, room, &session->author, id, value, body,
+		broker_now(broker), &seq);
+	switch (r) {
+	case 0:
+	case ROOM_E_DUPLICATE:
+		if (frame->tag.len > 0 || session_is_plain(session))
+			answer_done(session, frame, "%lu", (unsigned long)seq);
+		break;
+	case ROOM_E_OLD:
+		answer_refuse(session, frame, CODE_OLD, "said already, and not kept any more");
+		break;
+	default:
+		answer_error(session, frame, r);
+		rooms_release(&broker->rooms, room);
+		break;
+	}
+	return 0;
+}
+
+int handle_say(struct session *session, const struct frame *frame)
+{
+	struct text id = frame_get(frame, 2, "id");
+
+	if (!frame->has_body) {
+		answer_refuse(session, frame, CODE_ARGS, "a body is missing");
+		return 0;
+	}
+	if (id.data && (id.len == 0 || !session->author.has_publisher)) {
+		answer_refuse(session, frame, CODE_ARGS, "id= needs a number, and pub= in HELLO");
+		return 0;
+	}
+	return handle_say_in(session, frame, frame->word[1], id, frame->body);
+}
+
+/* ---- PAST ---- */
+
+static void past_rows(struct session *session, const struct frame *frame, const struct room *room,
+	uint64_t from, uint64_t to)
+{
+	struct log_cursor cursor, next;
+	unsigned n_rows = 0;
+	struct text record;
+	size_t len = 0;
+
+	log_seek(&room->log, from, &cursor);
+	while (cursor.seq <= to && n_rows < ANSWER_ROWS_MAX) {
+		size_t size = log_read_one(&room->log, &cursor, &record, &next);
+
+		if (size == 0 || (n_rows > 0 && len + size > ANSWER_LEN_MAX))
+			break;
+		answer_row(session, frame, record);
+		len += size;
+		n_rows++;
+		cursor = next;
+	}
+	if (cursor.seq <= to && cursor.seq < room->log.next)
+		answer_done(session, frame, "%u next=%lu", n_rows, (unsigned long)cursor.seq);
+	else
+		answer_done(session, frame, "%u", n_rows);
+}
+
+int handle_past(struct session *session, const struct frame *frame)
+{
+	struct text from = frame_get(frame, 2, "from"), to = frame_get(frame, 2, "to");
+	uint64_t first, last;
+	struct room *room;
+	int r;
+
+	r = target_room(session, frame, frame->word[1], false, &room);
+	if (r || !room)
+		return r;
+	first = room->log.first;
+	last = room->log.next - 1;
+	if ((from.data && !position_parse(room, from, &first)) ||
+		(to.data && !position_parse(room, to, &last))) {
+		answer_refuse(session, frame, CODE_ARGS, "from= or to= is malformed");
+		return 0;
+	}
+	past_rows(session, frame, room, MIN(MAX(first, room->log.first), room->log.next),
+		MIN(last, room->log.next - 1));
+	return 0;
+}

@@ -1,0 +1,270 @@
+/* listener.c - see listener.h.
+ *
+ * The socket is made with its final mode before anybody can connect: bind(2) takes
+ * the mode of the socket's own inode, less the umask.
+ */
+#include "broker/listener.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/inotify.h>
+#include <unistd.h>
+
+#include "broker/broker.h"
+#include "broker/session.h"
+#include "broker/trace.h"
+#include "protocol/packet.h"
+
+#define PAUSE_NS (UINT64_C(100) * 1000000)
+
+static bool listener_is_abstract(const struct listener *listener)
+{
+	return listener->path[0] == '@';
+}
+
+/* A socket file whose lock was taken away may still have its broker. */
+static bool is_answered(const struct sockaddr_un *address, socklen_t len)
+{
+	int fd = packet_socket(), r;
+
+	if (fd < 0)
+		return false;
+	r = connect(fd, (const struct sockaddr *)address, len);
+	r = r == 0 || errno == EAGAIN;
+	close(fd);
+	return r;
+}
+
+static int listener_remove_old(struct listener *listener, const struct sockaddr_un *address,
+	socklen_t len, char why[static NODE_WHY_MAX])
+{
+	int r = node_check(listener->path, S_IFSOCK, why);
+
+	if (r == NODE_E_ABSENT)
+		return 0;
+	if (r)
+		return r;
+	if (is_answered(address, len)) {
+		snprintf(why, NODE_WHY_MAX, "another broker answers on %s", listener->path);
+		return NODE_E_HELD;
+	}
+	return unlink(listener->path) < 0 && errno != ENOENT ? -errno : 0;
+}
+
+/* Make the file, with its mode and group, and listen. */
+static int listener_bind(struct listener *listener, int fd, const struct sockaddr_un *address,
+	socklen_t len)
+{
+	bool has_group = listener->group != (gid_t)-1;
+	mode_t old;
+	int r = 0;
+
+	if (fchmod(fd, has_group ? 0600 : listener->mode) < 0)
+		return -errno;
+	old = umask(0);
+	if (bind(fd, (const struct sockaddr *)address, len) < 0)
+		r = -errno;
+	umask(old);
+	if (r == 0 && !listener_is_abstract(listener)) {
+		if (has_group && (lchown(listener->path, (uid_t)-1, listener->group) < 0 ||
+					 chmod(listener->path, listener->mode) < 0))
+			r = -errno;
+		if (r == 0 && lstat(listener->path, &listener->node) < 0)
+			r = -errno;
+		if (r < 0)
+			unlink(listener->path);
+	}
+	if (r == 0 && listen(fd, SOMAXCONN) < 0)
+		r = -errno;
+	return r;
+}
+
+static void listener_guard(struct listener *listener, struct broker *broker)
+{
+	if (listener_is_abstract(listener) || broker->guard.fd < 0)
+		return;
+	listener->guard = inotify_add_watch(broker->guard.fd, listener->path,
+		IN_ATTRIB | IN_DELETE_SELF | IN_MOVE_SELF | IN_DONT_FOLLOW);
+}
+
+static int listener_start(struct listener *listener, struct broker *broker,
+	char why[static NODE_WHY_MAX])
+{
+	struct sockaddr_un address;
+	socklen_t len;
+	int r, fd;
+
+	r = packet_address(listener->path, &address, &len);
+	if (r < 0)
+		return r;
+	if (!listener_is_abstract(listener)) {
+		r = listener_remove_old(listener, &address, len, why);
+		if (r)
+			return r;
+	}
+	fd = packet_socket();
+	if (fd < 0)
+		return fd;
+	r = listener_bind(listener, fd, &address, len);
+	if (r == -EADDRINUSE) {
+		snprintf(why, NODE_WHY_MAX, "another process listens on %s", listener->path);
+		r = NODE_E_HELD;
+	}
+	if (r == 0) {
+		listener->watch.fd = fd;
+		r = loop_add(&broker->loop, &listener->watch, EPOLLIN);
+	}
+	if (r) {
+		listener->watch.fd = -1;
+		close(fd);
+		return r;
+	}
+	listener_guard(listener, broker);
+	return 0;
+}
+
+/* Out of descriptors: give the spare one up, to say so to whoever comes. */
+static void listener_turn_away(struct listener *listener)
+{
+	static const char bye[] = "BYE AGAIN the broker is out of descriptors";
+	int fd;
+
+	close(listener->spare);
+	fd = accept4(listener->watch.fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+	if (fd >= 0) {
+		(void)!send(fd, bye, sizeof bye - 1, MSG_DONTWAIT | MSG_NOSIGNAL);
+		close(fd);
+	}
+	listener->spare = open("/dev/null", O_RDONLY | O_CLOEXEC);
+}
+
+static void listener_pause(struct listener *listener, struct broker *broker, int error)
+{
+	trace(TRACE_WARNING, "accept paused reason=\"%s\"", strerror(error));
+	loop_change(&broker->loop, &listener->watch, 0);
+	listener->is_paused = true;
+	listener->resume_at = broker->users.now + PAUSE_NS;
+}
+
+void listener_resume(struct listener *listener, struct broker *broker)
+{
+	if (!listener->is_paused || broker->users.now < listener->resume_at)
+		return;
+	listener->is_paused = false;
+	loop_change(&broker->loop, &listener->watch, EPOLLIN);
+}
+
+static void listener_greet(struct broker *broker, int fd)
+{
+	uid_t uid;
+	gid_t gid;
+	pid_t pid;
+	int r;
+
+	r = packet_peer(fd, &uid, &gid, &pid);
+	if (r == 0)
+		r = session_new(broker, fd, uid, pid);
+	if (r < 0) {
+		trace(TRACE_WARNING, "accept failed reason=\"%s\"", strerror(-r));
+		close(fd);
+	}
+}
+
+static void listener_ready(struct watch *watch, uint32_t events)
+{
+	struct listener *listener = container_of(watch, struct listener, watch);
+	struct broker *broker = container_of(listener, struct broker, listener);
+
+	for (int i = 0; i < LISTENER_TURN; i++) {
+		int fd = accept4(watch->fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+
+		if (fd >= 0) {
+			listener_greet(broker, fd);
+			continue;
+		}
+		if (errno == EAGAIN)
+			return;
+		if (errno == EINTR || errno == ECONNABORTED)
+			continue;
+		if (errno == EMFILE && listener->spare >= 0) {
+			broker->n_turned_away++;
+			trace(TRACE_WARNING, "accept refused reason=\"out of descriptors\"");
+			listener_turn_away(listener);
+			continue;
+		}
+		listener_pause(listener, broker, errno);
+		return;
+	}
+}
+
+int listener_open(struct listener *listener, struct broker *broker, const char *path, mode_t mode,
+	gid_t group, char why[static NODE_WHY_MAX])
+{
+	int r;
+
+	listener->watch.ready = listener_ready;
+	listener->path = path;
+	listener->mode = mode;
+	listener->group = group;
+	if (!listener_is_abstract(listener)) {
+		struct sockaddr_un address;
+		socklen_t len;
+
+		/* before a lock file is left for a path that can not be */
+		r = packet_address(path, &address, &len);
+		if (r == 0)
+			r = node_lock(&listener->lock, path, why);
+		if (r)
+			return r;
+	}
+	listener->spare = open("/dev/null", O_RDONLY | O_CLOEXEC);
+	r = listener_start(listener, broker, why);
+	if (r)
+		listener_deinit(listener);
+	return r;
+}
+
+void listener_close(struct listener *listener, struct broker *broker)
+{
+	if (listener->watch.fd < 0)
+		return;
+	if (listener->guard >= 0)
+		inotify_rm_watch(broker->guard.fd, listener->guard);
+	listener->guard = -1;
+	loop_remove(&broker->loop, &listener->watch);
+	close(listener->watch.fd);
+	listener->watch.fd = -1;
+	if (!listener_is_abstract(listener) && node_is_same(listener->path, &listener->node))
+		unlink(listener->path);
+}
+
+void listener_deinit(struct listener *listener)
+{
+	node_unlock(&listener->lock);
+	if (listener->spare >= 0)
+		close(listener->spare);
+	listener->spare = -1;
+}
+
+void listener_check(struct listener *listener, struct broker *broker)
+{
+	char why[NODE_WHY_MAX];
+	int r;
+
+	if (listener->watch.fd < 0 || listener_is_abstract(listener) ||
+		node_is_same(listener->path, &listener->node))
+		return;
+	/* whoever connected before it vanished is let in first */
+	listener_ready(&listener->watch, EPOLLIN);
+	listener_close(listener, broker);
+	why[0] = '\0';
+	r = listener_start(listener, broker, why);
+	if (r)
+		trace(TRACE_ERROR, "socket lost path=%s reason=\"%s\"; new clients can not come until a restart",
+			listener->path, r < 0 ? strerror(-r) : why);
+	else
+		trace(TRACE_WARNING, "socket vanished path=%s; made again", listener->path);
+}

@@ -1,0 +1,47 @@
+/* listener.h - the socket clients connect to: bind, accept, replace.
+ *
+ * chat-broker(8), sections OPTIONS and FILES.
+ */
+#pragma once
+
+#include <stdbool.h>
+#include <sys/stat.h>
+#include <sys/types.h>
+
+#include "broker/loop.h"
+#include "broker/node.h"
+
+struct broker;
+
+struct listener {
+	struct watch watch;
+	const char *path; /* borrowed; "@name" is abstract */
+	mode_t mode;
+	gid_t group; /* (gid_t)-1: unchanged */
+	struct node_lock lock;
+	struct stat node; /* what was bound */
+	int guard;	  /* inotify watch on the node, -1 */
+	int spare;	  /* a descriptor to give up when there are none left */
+	bool is_paused;
+	uint64_t resume_at;
+};
+
+/* Connections accepted in one round. */
+#define LISTENER_TURN 64
+
+/* Bind, under the lock. Returns 0, NODE_E_FOREIGN or NODE_E_HELD with WHY filled in,
+ * or -errno. PATH is borrowed. On failure nothing is left. */
+int listener_open(struct listener *listener, struct broker *broker, const char *path, mode_t mode,
+	gid_t group, char why[static NODE_WHY_MAX]);
+
+/* Stop listening and remove the socket; the lock stays. */
+void listener_close(struct listener *listener, struct broker *broker);
+
+/* Release the lock, too. Takes a listener that was never opened. */
+void listener_deinit(struct listener *listener);
+
+/* Something happened to the file: bind again if it is gone. */
+void listener_check(struct listener *listener, struct broker *broker);
+
+/* Accept again after a pause. */
+void listener_resume(struct listener *listener, struct broker *broker);

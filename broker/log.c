@@ -1,0 +1,321 @@
+/* log.c - see log.h.
+ *
+ * Each segment has a sparse index: for every INDEX_STRIDE bytes, the first record
+ * that starts there or later. It finds a number or a time without walking the
+ * segment, and cuts a slice at a record border without walking the slice.
+ *
+ * A cursor holds a pointer to its segment. The segment's number says whether the
+ * pointer is still good: segments go from the front only, so a number at or above
+ * the oldest one's is alive.
+ */
+#include "broker/log.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "protocol/frame.h"
+#include "protocol/number.h"
+#include "protocol/record.h"
+
+#define SEGMENT_MIN  4096u
+#define SEGMENT_MAX  (16u << 20)
+#define INDEX_STRIDE 4096u
+
+struct index_entry {
+	uint32_t offset;
+	uint32_t seq; /* above the segment's first */
+};
+
+struct segment {
+	struct list link;
+	uint64_t first; /* number of its first record */
+	uint64_t next;	/* number behind its last record */
+	uint32_t number;
+	uint32_t used;
+	uint32_t size;
+	uint32_t n_index;
+	struct index_entry *index; /* behind the data, in the same allocation */
+	_Alignas(8) char data[];
+};
+
+static size_t segment_bytes(uint32_t size)
+{
+	return sizeof(struct segment) + size +
+	       (size_t)(size / INDEX_STRIDE + 1) * sizeof(struct index_entry);
+}
+
+void log_init(struct log *log)
+{
+	*log = (struct log){ .first = 1, .next = 1, .oldest_number = 1 };
+	list_init(&log->segments);
+}
+
+static struct segment *log_oldest(const struct log *log)
+{
+	struct list *link = list_first(&log->segments);
+
+	return link ? container_of(link, struct segment, link) : NULL;
+}
+
+static struct segment *segment_after(const struct log *log, const struct segment *segment)
+{
+	return segment->link.next == &log->segments
+		       ? NULL
+		       : container_of(segment->link.next, struct segment, link);
+}
+
+/* Unlink the oldest segment and hand it over, still allocated and charged. */
+static struct segment *log_unlink_oldest(struct log *log)
+{
+	struct segment *segment = log_oldest(log), *after;
+
+	if (!segment)
+		return NULL;
+	after = segment_after(log, segment);
+	log->first = segment->next;
+	log->oldest_number = segment->number + 1;
+	if (!after)
+		log->newest = NULL;
+	list_unlink(&segment->link);
+	return segment;
+}
+
+uint64_t log_take_oldest(struct log *log)
+{
+	struct segment *segment = log_unlink_oldest(log);
+	uint64_t bytes;
+
+	if (!segment)
+		return 0;
+	bytes = segment_bytes(segment->size);
+	log->bytes -= bytes;
+	free(segment);
+	return bytes;
+}
+
+void log_deinit(struct log *log)
+{
+	while (log_take_oldest(log) > 0)
+		;
+}
+
+static uint32_t log_next_size(const struct log *log, size_t need, uint64_t max_bytes)
+{
+	uint64_t size = log->newest ? (uint64_t)log->newest->size * 4 : SEGMENT_MIN;
+
+	/* four segments at least within the bound, so that retention takes a
+	 * quarter of what is kept, not all of it */
+	size = MIN(size, MIN((uint64_t)SEGMENT_MAX, max_bytes / 4));
+	while (size < need)
+		size = MAX(size * 4, (uint64_t)SEGMENT_MIN);
+	return (uint32_t)(size + 7) & ~7u;
+}
+
+static int log_add_segment(struct log *log, size_t need, uint64_t max_bytes)
+{
+	uint32_t size = log_next_size(log, need, max_bytes);
+	struct segment *segment = NULL;
+
+	while (log->newest && log->bytes + segment_bytes(size) > max_bytes) {
+		struct segment *oldest = log_oldest(log);
+
+		/* a busy log at its bound uses its oldest memory again: no page is
+		 * given back and faulted in anew */
+		if (oldest->size == size && log->bytes <= max_bytes) {
+			segment = log_unlink_oldest(log);
+			break;
+		}
+		log_take_oldest(log);
+	}
+	if (!segment) {
+		segment = malloc(segment_bytes(size));
+		if (!segment)
+			return -ENOMEM;
+		log->bytes += segment_bytes(size);
+	}
+	*segment = (struct segment){ .size = size, .first = log->next, .next = log->next };
+	segment->number = ++log->segment_number;
+	segment->index = (struct index_entry *)(segment->data + size);
+	list_init(&segment->link);
+	list_append(&log->segments, &segment->link);
+	if (!log->newest)
+		log->oldest_number = segment->number;
+	log->newest = segment;
+	return 0;
+}
+
+int log_reserve(struct log *log, size_t frame_len, uint64_t max_bytes, char **ret_frame)
+{
+	size_t need = record_size(frame_len);
+	int r;
+
+	if (!log->newest || log->newest->size - log->newest->used < need) {
+		r = log_add_segment(log, need, max_bytes);
+		if (r < 0)
+			return r;
+	}
+	*ret_frame = log->newest->data + log->newest->used + RECORD_HEADER_LEN;
+	return 0;
+}
+
+void log_commit(struct log *log, size_t frame_len, uint64_t time)
+{
+	struct segment *segment = log->newest;
+
+	record_seal(segment->data + segment->used, frame_len);
+	while (segment->n_index * INDEX_STRIDE <= segment->used)
+		segment->index[segment->n_index++] = (struct index_entry){
+			.offset = segment->used,
+			.seq = (uint32_t)(segment->next - segment->first),
+		};
+	segment->used += (uint32_t)record_size(frame_len);
+	segment->next++;
+	log->next++;
+	log->last_time = time;
+}
+
+/* The index entry to start walking from: the last one for which BEFORE holds. */
+static const struct index_entry *segment_index(const struct segment *segment, uint64_t key,
+	bool (*before)(const struct segment *segment, const struct index_entry *entry, uint64_t key))
+{
+	uint32_t low = 0, high = segment->n_index;
+
+	while (high - low > 1) {
+		uint32_t middle = low + (high - low) / 2;
+
+		if (before(segment, &segment->index[middle], key))
+			low = middle;
+		else
+			high = middle;
+	}
+	return &segment->index[low];
+}
+
+static bool is_at_or_before_seq(const struct segment *segment, const struct index_entry *entry,
+	uint64_t seq)
+{
+	return segment->first + entry->seq <= seq;
+}
+
+void log_seek(const struct log *log, uint64_t seq, struct log_cursor *ret_cursor)
+{
+	struct log_cursor cursor = { .seq = seq };
+	struct segment *segment = log->newest;
+	const struct index_entry *entry;
+	uint64_t at;
+
+	while (segment && segment->first > seq && segment->link.prev != &log->segments)
+		segment = container_of(segment->link.prev, struct segment, link);
+	if (segment) {
+		cursor.segment = segment;
+		cursor.segment_number = segment->number;
+		if (seq >= segment->next) {
+			cursor.offset = segment->used;
+		} else {
+			entry = segment_index(segment, seq, is_at_or_before_seq);
+			cursor.offset = entry->offset;
+			for (at = segment->first + entry->seq; at < seq; at++)
+				cursor.offset += (uint32_t)record_size(
+					record_frame(segment->data + cursor.offset).len);
+		}
+	}
+	*ret_cursor = cursor;
+}
+
+/* TIME is the fourth word of each frame that a log of messages holds. */
+static uint64_t record_time(const char *record)
+{
+	struct frame frame;
+	uint64_t time;
+
+	if (frame_parse(&frame, record_frame(record)) || frame.n_words < 4 ||
+		!number_parse(frame.word[3], &time))
+		return 0;
+	return time;
+}
+
+static bool is_before_time(const struct segment *segment, const struct index_entry *entry,
+	uint64_t time)
+{
+	return record_time(segment->data + entry->offset) < time;
+}
+
+uint64_t log_find_time(const struct log *log, uint64_t time)
+{
+	struct segment *segment = log->newest;
+	const struct index_entry *entry;
+	uint32_t offset;
+	uint64_t seq;
+
+	if (!segment || log->last_time < time)
+		return log->next;
+	while (segment->link.prev != &log->segments && record_time(segment->data) >= time)
+		segment = container_of(segment->link.prev, struct segment, link);
+	entry = segment_index(segment, time, is_before_time);
+	offset = entry->offset;
+	seq = segment->first + entry->seq;
+	while (offset < segment->used && record_time(segment->data + offset) < time) {
+		offset += (uint32_t)record_size(record_frame(segment->data + offset).len);
+		seq++;
+	}
+	return seq;
+}
+
+/* Make the cursor's hint good. False at the end of the log. */
+static bool log_resolve(const struct log *log, struct log_cursor *cursor)
+{
+	if (cursor->seq >= log->next)
+		return false;
+	if (!cursor->segment || cursor->segment_number < log->oldest_number)
+		log_seek(log, cursor->seq, cursor);
+	if (cursor->offset == cursor->segment->used) {
+		cursor->segment = segment_after(log, cursor->segment);
+		cursor->segment_number = cursor->segment->number;
+		cursor->offset = 0;
+	}
+	return true;
+}
+
+size_t log_read_one(const struct log *log, struct log_cursor *cursor, struct text *ret_frame,
+	struct log_cursor *ret_next)
+{
+	struct text frame;
+
+	if (!log_resolve(log, cursor))
+		return 0;
+	frame = record_frame(cursor->segment->data + cursor->offset);
+	*ret_next = *cursor;
+	ret_next->seq++;
+	ret_next->offset += (uint32_t)record_size(frame.len);
+	*ret_frame = frame;
+	return record_size(frame.len);
+}
+
+size_t log_read(const struct log *log, struct log_cursor *cursor, size_t max,
+	const char **ret_records, struct log_cursor *ret_next)
+{
+	struct segment *segment;
+	struct text frame;
+	uint32_t limit;
+
+	if (!log_resolve(log, cursor))
+		return 0;
+	segment = cursor->segment;
+	*ret_records = segment->data + cursor->offset;
+	*ret_next = *cursor;
+	if (segment->used - cursor->offset <= max) {
+		ret_next->offset = segment->used;
+		ret_next->seq = segment->next;
+		return segment->used - cursor->offset;
+	}
+	limit = cursor->offset + (uint32_t)max;
+	for (uint32_t i = MIN(limit / INDEX_STRIDE, segment->n_index - 1);
+		segment->index[i].offset > cursor->offset; i--)
+		if (segment->index[i].offset <= limit) {
+			ret_next->offset = segment->index[i].offset;
+			ret_next->seq = segment->first + segment->index[i].seq;
+			return ret_next->offset - cursor->offset;
+		}
+	return log_read_one(log, cursor, &frame, ret_next);
+}

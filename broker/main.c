@@ -1,0 +1,243 @@
+/* main.c - chat-broker: argv in, exit status out. chat-broker(8). */
+#include <errno.h>
+#include <getopt.h>
+#include <grp.h>
+#include <sodium.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sysexits.h>
+
+#include "broker/broker.h"
+#include "protocol/number.h"
+#include "protocol/packet.h"
+
+#define SOCKET_DEFAULT "/tmp/broker.sock"
+#define CTL_DEFAULT    "/tmp/broker.ctl"
+
+enum {
+	OPTION_SOCKET,
+	OPTION_CTL,
+	OPTION_MODE,
+	OPTION_GROUP,
+	OPTION_ADMIN_GROUP,
+	OPTION_LIMIT,
+	OPTION_LIMITS,
+	OPTION_TEST,
+	OPTION_VERSION,
+	OPTION_HELP,
+};
+
+static const struct {
+	const char *name;
+	const char *argument;
+	const char *help;
+} options[] = {
+	[OPTION_SOCKET] = { "socket", "PATH", "listen there; @NAME is an abstract socket" },
+	[OPTION_CTL] = { "ctl", "PATH", "the admin FIFO; none for no FIFO" },
+	[OPTION_MODE] = { "mode", "MODE", "of the socket, octal (0666: every user may come)" },
+	[OPTION_GROUP] = { "group", "GROUP", "of the socket" },
+	[OPTION_ADMIN_GROUP] = { "admin-group", "GROUP", "may write the admin FIFO, too" },
+	[OPTION_LIMIT] = { "limit", "[USER:]NAME=VALUE", "set one limit; may be given again" },
+	[OPTION_LIMITS] = { "limits", "FILE", "read limits from FILE, again at SIGHUP" },
+	[OPTION_TEST] = { "test", NULL, "check the options and the limits, then exit" },
+	[OPTION_VERSION] = { "version", NULL, "print the version" },
+	[OPTION_HELP] = { "help", NULL, "print this" },
+};
+
+static void print_help(const struct settings *settings)
+{
+	char left[64];
+
+	printf("usage: chat-broker [OPTION...]\n"
+	       "Serve chat rooms on a local socket, in the foreground.\n\n");
+	for (size_t i = 0; i < ARRAY_LEN(options); i++) {
+		snprintf(left, sizeof left, "--%s%s%s", options[i].name,
+			options[i].argument ? " " : "",
+			options[i].argument ? options[i].argument : "");
+		printf("  %-26s %s\n", left, options[i].help);
+	}
+	printf("\nLimits:\n");
+	for (unsigned i = 0; i < LIMIT_COUNT; i++)
+		printf("  %-26s %lu\n", limit_name(i), (unsigned long)settings->limit[i]);
+	printf("\nAdmin commands (echo COMMAND > " CTL_DEFAULT "):\n");
+	for (unsigned i = 0; admin_usage(i); i++)
+		printf("  %s\n", admin_usage(i));
+	printf("\nThe whole of it: man chat-broker\n");
+}
+
+_printf_(1, 2) static int usage(const char *format, ...)
+{
+	va_list ap;
+
+	fprintf(stderr, "chat-broker: ");
+	va_start(ap, format);
+	vfprintf(stderr, format, ap);
+	va_end(ap);
+	fprintf(stderr, "; see chat-broker --help\n");
+	return EX_USAGE;
+}
+
+static int group_parse(const char *word, gid_t *ret_group)
+{
+	struct group *group = getgrnam(word);
+	uint64_t number;
+
+	if (group)
+		*ret_group = group->gr_gid;
+	else if (number_parse(text_of(word), &number) && number < UINT32_MAX)
+		*ret_group = (gid_t)number;
+	else
+		return usage("no group %s", word);
+	return 0;
+}
+
+static int mode_parse(const char *word, mode_t *ret_mode)
+{
+	char *end;
+	unsigned long mode = strtoul(word, &end, 8);
+
+	if (word[0] < '0' || word[0] > '7' || *end || mode > 0777)
+		return usage("--mode %s is not an octal mode", word);
+	*ret_mode = (mode_t)mode;
+	return 0;
+}
+
+static int socket_parse(const char *path, const char **ret_path)
+{
+	struct sockaddr_un address;
+	socklen_t len;
+	int r = packet_address(path, &address, &len);
+
+	if (r == -ENAMETOOLONG)
+		return usage("--socket: the path is longer than %zu bytes, the limit of unix(7)",
+			sizeof address.sun_path - 1);
+	if (r < 0)
+		return usage("--socket: the path is empty");
+	*ret_path = path;
+	return 0;
+}
+
+static int option_parse(struct broker_config *config, int option, char *argument)
+{
+	int r;
+
+	switch (option) {
+	case OPTION_SOCKET:
+		return socket_parse(argument, &config->socket);
+	case OPTION_CTL:
+		if (!argument[0])
+			return usage("--ctl: the path is empty");
+		config->ctl = strcmp(argument, "none") ? argument : NULL;
+		return 0;
+	case OPTION_MODE:
+		return mode_parse(argument, &config->mode);
+	case OPTION_GROUP:
+		return group_parse(argument, &config->group);
+	case OPTION_ADMIN_GROUP:
+		return group_parse(argument, &config->admin_group);
+	case OPTION_LIMIT:
+		r = settings_set(&config->settings, text_of(argument));
+		return r ? usage("--limit %s: %s", argument, settings_strerror(r)) : 0;
+	default: /* OPTION_LIMITS */
+		config->limits_path = argument;
+		return 0;
+	}
+}
+
+static int options_parse(struct broker_config *config, int argc, char **argv, bool *ret_is_test)
+{
+	struct option longs[ARRAY_LEN(options) + 1] = { 0 };
+	int option, r;
+
+	for (size_t i = 0; i < ARRAY_LEN(options); i++)
+		longs[i] = (struct option){ options[i].name,
+			options[i].argument ? required_argument : no_argument, NULL, (int)i };
+	opterr = 0;
+	while ((option = getopt_long(argc, argv, ":", longs, NULL)) != -1) {
+		switch (option) {
+		case ':':
+			return usage("%s needs a value", argv[optind - 1]);
+		case '?':
+			return usage("unknown option %s", argv[optind - 1]);
+		case OPTION_HELP:
+			print_help(&config->settings);
+			return -1;
+		case OPTION_VERSION:
+			printf("chat-broker %s\n", CHAT_VERSION);
+			return -1;
+		case OPTION_TEST:
+			*ret_is_test = true;
+			break;
+		default:
+			r = option_parse(config, option, optarg);
+			if (r)
+				return r;
+		}
+	}
+	if (optind < argc)
+		return usage("unexpected word %s", argv[optind]);
+	return 0;
+}
+
+static int test_settings(struct broker_config *config)
+{
+	unsigned line;
+	int r;
+
+	if (!config->limits_path)
+		return 0;
+	r = settings_read(&config->settings, config->limits_path, &line);
+	if (r)
+		fprintf(stderr, "chat-broker: %s, line %u: %s\n", config->limits_path, line,
+			settings_strerror(r));
+	return r ? EX_CONFIG : 0;
+}
+
+static int serve(const struct broker_config *config)
+{
+	static struct broker broker;
+	int r;
+
+	r = broker_init(&broker, config);
+	if (r == 0)
+		broker_run(&broker);
+	broker_deinit(&broker);
+	switch (r) {
+	case 0:
+		return 0;
+	case BROKER_E_HELD:
+		return EX_TEMPFAIL;
+	case BROKER_E_FOREIGN:
+		return EX_CANTCREAT;
+	case BROKER_E_SETTINGS:
+		return EX_CONFIG;
+	default:
+		return EX_OSERR;
+	}
+}
+
+int main(int argc, char **argv)
+{
+	struct broker_config config = {
+		.socket = SOCKET_DEFAULT,
+		.ctl = CTL_DEFAULT,
+		.mode = 0666,
+		.group = (gid_t)-1,
+		.admin_group = (gid_t)-1,
+	};
+	bool is_test = false;
+	int r;
+
+	if (sodium_init() < 0) {
+		fprintf(stderr, "chat-broker: no random numbers from the system\n");
+		return EX_OSERR;
+	}
+	settings_init(&config.settings);
+	r = options_parse(&config, argc, argv, &is_test);
+	if (r == 0)
+		r = is_test ? test_settings(&config) : serve(&config);
+	settings_deinit(&config.settings);
+	return r < 0 ? 0 : r;
+}

@@ -1,0 +1,141 @@
+/* nss.c - see nss.h. The mutex guards the two lists and nothing else; the query
+ * in work is touched by the thread only. */
+#include "broker/nss.h"
+
+#include <errno.h>
+#include <pwd.h>
+#include <signal.h>
+#include <stdint.h>
+#include <string.h>
+#include <time.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+#include "protocol/text.h"
+
+static void query_work(struct nss_query *query)
+{
+	char buffer[16384];
+	struct passwd pw, *found = NULL;
+	int r;
+
+	if (query->by_name)
+		r = getpwnam_r(query->name, &pw, buffer, sizeof buffer, &found);
+	else
+		r = getpwuid_r(query->uid, &pw, buffer, sizeof buffer, &found);
+	query->answer.name[0] = '\0';
+	if (found) {
+		query->answer.status = NSS_FOUND;
+		query->answer.uid = pw.pw_uid;
+		if (text_is_name(text_of(pw.pw_name)))
+			strcpy(query->answer.name, pw.pw_name);
+	} else if (r == 0 || r == ENOENT || r == ESRCH || r == EBADF || r == EPERM) {
+		/* getpwnam(3) lists these as ways to say "not found" */
+		query->answer.status = NSS_NONE;
+	} else {
+		query->answer.status = NSS_FAILED;
+	}
+}
+
+static void *nss_run(void *arg)
+{
+	struct nss *nss = arg;
+	struct nss_query *query;
+	uint64_t one = 1;
+
+	pthread_mutex_lock(&nss->mutex);
+	while (!nss->stop) {
+		if (list_is_empty(&nss->queue)) {
+			pthread_cond_wait(&nss->wake, &nss->mutex);
+			continue;
+		}
+		query = container_of(list_first(&nss->queue), struct nss_query, queue_link);
+		list_unlink(&query->queue_link);
+		pthread_mutex_unlock(&nss->mutex);
+		query_work(query);
+		pthread_mutex_lock(&nss->mutex);
+		list_append(&nss->answered, &query->queue_link);
+		(void)!write(nss->fd, &one, sizeof one);
+	}
+	pthread_mutex_unlock(&nss->mutex);
+	return NULL;
+}
+
+int nss_init(struct nss *nss)
+{
+	sigset_t all, old;
+	int r;
+
+	*nss = (struct nss){ .fd = -1 };
+	list_init(&nss->queue);
+	list_init(&nss->answered);
+	nss->fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	if (nss->fd < 0)
+		return -errno;
+	pthread_mutex_init(&nss->mutex, NULL);
+	pthread_cond_init(&nss->wake, NULL);
+	sigfillset(&all); /* signals are the loop's */
+	pthread_sigmask(SIG_SETMASK, &all, &old);
+	r = pthread_create(&nss->thread, NULL, nss_run, nss);
+	pthread_sigmask(SIG_SETMASK, &old, NULL);
+	if (r)
+		return -r;
+	nss->is_running = true;
+	return 0;
+}
+
+int nss_deinit(struct nss *nss)
+{
+	struct timespec until;
+
+	if (nss->is_running) {
+		pthread_mutex_lock(&nss->mutex);
+		nss->stop = true;
+		pthread_cond_signal(&nss->wake);
+		pthread_mutex_unlock(&nss->mutex);
+		clock_gettime(CLOCK_REALTIME, &until);
+		until.tv_nsec += 100 * 1000 * 1000;
+		if (until.tv_nsec >= 1000000000) {
+			until.tv_sec++;
+			until.tv_nsec -= 1000000000;
+		}
+		if (pthread_timedjoin_np(nss->thread, NULL, &until))
+			return -EBUSY;
+		nss->is_running = false;
+	}
+	if (nss->fd >= 0)
+		close(nss->fd);
+	nss->fd = -1;
+	return 0;
+}
+
+int nss_ask(struct nss *nss, struct nss_query *query)
+{
+	if (nss->n_queued == NSS_QUEUE_MAX)
+		return -EAGAIN;
+	nss->n_queued++;
+	query->status = NSS_ASKED;
+	pthread_mutex_lock(&nss->mutex);
+	list_append(&nss->queue, &query->queue_link);
+	pthread_cond_signal(&nss->wake);
+	pthread_mutex_unlock(&nss->mutex);
+	return 0;
+}
+
+struct nss_query *nss_take(struct nss *nss)
+{
+	struct nss_query *query = NULL;
+	uint64_t count;
+
+	pthread_mutex_lock(&nss->mutex);
+	if (!list_is_empty(&nss->answered)) {
+		query = container_of(list_first(&nss->answered), struct nss_query, queue_link);
+		list_unlink(&query->queue_link);
+		nss->n_queued--;
+		query->status = query->answer.status;
+	} else {
+		(void)!read(nss->fd, &count, sizeof count);
+	}
+	pthread_mutex_unlock(&nss->mutex);
+	return query;
+}

@@ -1,0 +1,50 @@
+/* quota.c - see quota.h. */
+#include "broker/quota.h"
+
+#include <assert.h>
+
+static const char *const quota_names[] = {
+	[QUOTA_CONNECTIONS] = "connections",
+	[QUOTA_CURSORS] = "cursors",
+	[QUOTA_ROOMS] = "rooms",
+	[QUOTA_NAMES] = "names",
+	[QUOTA_BYTES] = "bytes",
+};
+_Static_assert(ARRAY_LEN(quota_names) == QUOTA_KINDS, "every quota has a name");
+
+const char *quota_name(enum quota_kind kind)
+{
+	return quota_names[kind];
+}
+
+void quota_init(struct quota_account *account)
+{
+	*account = (struct quota_account){ 0 };
+	list_init(&account->accounts_link);
+	list_init(&account->rooms);
+}
+
+void quota_deinit(struct quota_account *account)
+{
+	for (int kind = 0; kind < QUOTA_KINDS; kind++)
+		assert(account->used[kind] == 0);
+	assert(account->log_bytes == 0);
+	assert(list_is_empty(&account->rooms));
+	list_unlink(&account->accounts_link);
+}
+
+int quota_charge(struct quota_account *account, enum quota_kind kind, uint64_t amount)
+{
+	/* a limit that was lowered below what is used refuses, and takes nothing away */
+	if (account->used[kind] >= account->max[kind] ||
+		amount > account->max[kind] - account->used[kind])
+		return QUOTA_E_LIMIT;
+	account->used[kind] += amount;
+	return 0;
+}
+
+void quota_discharge(struct quota_account *account, enum quota_kind kind, uint64_t amount)
+{
+	assert(account->used[kind] >= amount);
+	account->used[kind] -= amount;
+}

@@ -1,0 +1,44 @@
+/* quota.h - what each user may hold, and what it holds now.
+ *
+ * One account per uid; all users that the user data base does not know share one.
+ * Everything that a client can make the broker keep is charged here before it is
+ * kept, and discharged by whoever frees it. chat-broker(8), section LIMITS.
+ */
+#pragma once
+
+#include <stdint.h>
+
+#include "broker/list.h"
+
+enum quota_kind {
+	QUOTA_CONNECTIONS,
+	QUOTA_CURSORS,
+	QUOTA_ROOMS, /* that the user brought into being and that still exist */
+	QUOTA_NAMES, /* that are not its Unix name */
+	QUOTA_BYTES, /* of answers and requests held */
+	QUOTA_KINDS,
+};
+
+enum {
+	QUOTA_E_LIMIT = 1,
+};
+
+struct quota_account {
+	struct list accounts_link; /* in users.accounts */
+	uint64_t used[QUOTA_KINDS];
+	uint64_t max[QUOTA_KINDS];
+	uint64_t log_bytes; /* of the rooms it owns; the broker's ceiling takes from the largest */
+	struct list rooms;  /* that it owns */
+};
+
+void quota_init(struct quota_account *account);
+
+/* Asserts that everything was discharged. */
+void quota_deinit(struct quota_account *account);
+
+/* Returns 0 or QUOTA_E_LIMIT, having charged nothing. */
+int quota_charge(struct quota_account *account, enum quota_kind kind, uint64_t amount);
+void quota_discharge(struct quota_account *account, enum quota_kind kind, uint64_t amount);
+
+/* The limit's name as in --limit: "connections", ... */
+const char *quota_name(enum quota_kind kind);

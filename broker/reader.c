@@ -1,0 +1,114 @@
+/* reader.c - see reader.h. */
+#include "broker/reader.h"
+
+#include <errno.h>
+#include <stdio.h>
+
+#include "broker/broker.h"
+
+void reader_schedule(struct cursor *cursor)
+{
+	struct session *session = cursor->session;
+
+	if (session->is_deaf || list_is_linked(&cursor->pending_link) ||
+		!cursor_is_behind(cursor))
+		return;
+	list_append(&session->pending, &cursor->pending_link);
+	session_schedule(session);
+}
+
+/* Does the person read the room from another terminal, too? */
+static bool person_reads_elsewhere(struct session *session, struct room *room)
+{
+	list_for_each(link, &session->person->sessions)
+	{
+		struct session *other = container_of(link, struct session, person_link);
+
+		if (other != session &&
+			rooms_find_cursor(&session->broker->rooms, other->number, room))
+			return true;
+	}
+	return false;
+}
+
+static void reader_tell(struct session *session, struct room *room, const char *verb)
+{
+	if (room->presence && !person_reads_elsewhere(session, room))
+		room_tell_presence(&session->broker->rooms, room, verb, session->author.name);
+}
+
+int reader_join(struct session *session, struct room *room, struct cursor **ret_cursor)
+{
+	struct rooms *rooms = &session->broker->rooms;
+	struct cursor *cursor = rooms_find_cursor(rooms, session->number, room);
+
+	if (!cursor) {
+		if (quota_charge(session->user->account, QUOTA_CURSORS, 1))
+			return ROOM_E_QUOTA;
+		cursor = cursor_new(rooms, room, session, session->number);
+		if (!cursor) {
+			quota_discharge(session->user->account, QUOTA_CURSORS, 1);
+			return -ENOMEM;
+		}
+		list_append(&session->cursors, &cursor->session_link);
+		reader_tell(session, room, "JOINED");
+	}
+	*ret_cursor = cursor;
+	return 0;
+}
+
+void reader_part(struct session *session, struct cursor *cursor)
+{
+	struct rooms *rooms = &session->broker->rooms;
+
+	reader_tell(session, cursor->room, "PARTED");
+	cursor_free(rooms, cursor);
+	quota_discharge(session->user->account, QUOTA_CURSORS, 1);
+}
+
+void reader_part_all(struct session *session)
+{
+	list_for_each(link, &session->cursors)
+		reader_part(session, container_of(link, struct cursor, session_link));
+}
+
+static void reader_announce(struct session *session, struct room *room)
+{
+	char line[TARGET_LEN_MAX + 96];
+	struct text target = room_target(room);
+	struct cursor *cursor;
+	int n, r;
+
+	if (rooms_find_cursor(&session->broker->rooms, session->number, room))
+		return;
+	r = reader_join(session, room, &cursor);
+	if (r)
+		n = snprintf(line, sizeof line,
+			"! QUOTA CURSOR %.*s the limit of cursors: this conversation is not delivered",
+			(int)target.len, target.data);
+	else
+		n = snprintf(line, sizeof line, "CURSOR %.*s %lu first=%lu log=%016lx",
+			(int)target.len, target.data, (unsigned long)room->log.next,
+			(unsigned long)room->log.first, (unsigned long)room->id);
+	session_put(session, (struct text){ line, (size_t)n });
+}
+
+void reader_join_direct(struct broker *broker, struct room *room)
+{
+	struct text names[2];
+
+	text_is_conversation(room_target(room), &names[0], &names[1]);
+	for (int i = 0; i < 2; i++) {
+		struct person *person = users_find_person(&broker->users, names[i], room->party[i]);
+
+		if (!person)
+			continue;
+		list_for_each(link, &person->sessions)
+		{
+			struct session *session = container_of(link, struct session, person_link);
+
+			if (session->has_direct && session->state == SESSION_OPEN)
+				reader_announce(session, room);
+		}
+	}
+}

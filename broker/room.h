@@ -1,0 +1,163 @@
+/* room.h - rooms and direct conversations: a log, the cursors on it, and who may.
+ *
+ * A room is freed when nothing is left of it: no cursor and no record. Retention
+ * takes records; a cursor that it passes is told by GAP when it is read.
+ */
+#pragma once
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "broker/list.h"
+#include "broker/log.h"
+#include "broker/table.h"
+#include "broker/users.h"
+#include "protocol/number.h"
+
+struct session;
+
+/* The highest id= that one publisher said in one room. */
+struct publisher {
+	struct table_link link; /* in room.publishers */
+	struct list recent_link;
+	struct {
+		uint64_t label; /* pub= */
+		uint64_t uid;
+		uint64_t room;
+	} key;
+	uint64_t id;  /* the highest appended */
+	uint64_t seq; /* its number */
+};
+
+struct room {
+	struct table_link link; /* in rooms.by_key */
+	struct list rooms_link; /* in rooms.all, in order of number */
+	struct list owner_link; /* in the owner's account.rooms */
+	struct list idle_link;	/* in rooms.idle while nobody reads it */
+	struct list dirty_link; /* in rooms.dirty while cursors must learn of new records */
+	struct user *owner;	/* a reference */
+	uint64_t number;	/* counts up over all rooms */
+	uint64_t id;		/* log identity */
+	uint64_t idle_since;
+	struct log log;
+	struct log *presence; /* JOINED and PARTED, while somebody asked */
+	struct list cursors;
+	unsigned n_cursors, n_presence;
+	struct list publishers; /* least recent first */
+	unsigned n_publishers;
+	uid_t party[2];	   /* of a conversation, in the order of its target */
+	size_t target_len; /* the key starts with the target; the uids follow it */
+	char key[];
+};
+
+static inline struct text room_target(const struct room *room)
+{
+	return (struct text){ room->key, room->target_len };
+}
+
+static inline bool room_is_conversation(const struct room *room)
+{
+	return room->key[0] == '@';
+}
+
+enum gap_reason {
+	GAP_NONE,
+	GAP_RESET,    /* since= of another log */
+	GAP_PRESENCE, /* the presence log ran away */
+};
+
+/* A reader of a room. Owned by its session. */
+struct cursor {
+	struct table_link link;	  /* in rooms.cursors, by session and room */
+	uint64_t key[2];	  /* numbers of session and room */
+	uint64_t number;	  /* counts up over all cursors */
+	struct list room_link;	  /* in room.cursors */
+	struct list session_link; /* in session.cursors */
+	struct list pending_link; /* in session.pending while there is something to send */
+	struct room *room;
+	struct session *session;
+	struct log_cursor at;
+	struct log_cursor presence_at;
+	uint64_t asked; /* the since= that a reset answers */
+	bool wants_presence;
+	bool is_reset;
+	bool has_lost_presence;
+};
+
+struct rooms {
+	struct table by_key, cursors, publishers;
+	struct list all, idle, dirty;
+	uint64_t next_number, next_cursor;
+	uint64_t epoch; /* changes whenever a room goes: cached pointers are then stale */
+	uint64_t log_bytes;
+	uint64_t n_records, n_taken_bytes; /* since the start */
+	struct users *users;		   /* borrowed */
+	const struct settings *settings;   /* borrowed */
+};
+
+void rooms_init(struct rooms *rooms, struct users *users, const struct settings *settings);
+/* All sessions are gone. */
+void rooms_deinit(struct rooms *rooms);
+
+enum {
+	ROOM_E_NONE = 1, /* there is no such room */
+	ROOM_E_QUOTA,
+	ROOM_E_OLD,	  /* a stale id= */
+	ROOM_E_DUPLICATE, /* appended before; *ret_seq is its number */
+};
+
+/* The room NAME (valid), or NULL. */
+struct room *rooms_find(struct rooms *rooms, struct text name);
+
+/* The room NAME, made for USER if need be. Returns 0, ROOM_E_QUOTA or -ENOMEM. */
+int rooms_get(struct rooms *rooms, struct text name, struct user *user, struct room **ret_room);
+
+/* The conversation of A (of uid UID_A) and B, made for USER when CREATE is set.
+ * Returns 0, ROOM_E_NONE, ROOM_E_QUOTA or -ENOMEM. */
+int rooms_get_conversation(struct rooms *rooms, struct text a, uid_t uid_a, struct text b,
+	uid_t uid_b, struct user *user, bool create, struct room **ret_room);
+
+/* Free ROOM if nothing is left of it. */
+void rooms_release(struct rooms *rooms, struct room *room);
+
+/* Forget rooms that nobody has read or written for the limit's time. Returns the
+ * ns until the next is due, UINT64_MAX when none is. */
+uint64_t rooms_expire(struct rooms *rooms, uint64_t now);
+
+/* Who says it: for room_append(), which caches there. */
+struct author {
+	struct text name; /* "NAME UID[ of=USER]" */
+	uid_t uid;
+	bool has_publisher;
+	char label_text[NUMBER_HEX_LEN + 1]; /* pub= */
+	uint64_t label;
+	struct publisher *publisher; /* in the room spoken in last, while the epoch is */
+	uint64_t publisher_room;
+	uint64_t publisher_epoch;
+};
+
+/* Append one message. ID is the text of id=, len 0 when there is none, VALUE its
+ * number. Returns 0 or ROOM_E_DUPLICATE with the number, ROOM_E_OLD, -ENOMEM. */
+int room_append(struct rooms *rooms, struct room *room, struct author *author,
+	struct text id, uint64_t value, struct text body, uint64_t time, uint64_t *ret_seq);
+
+/* The cursor of SESSION_NUMBER in ROOM, or NULL. */
+struct cursor *rooms_find_cursor(struct rooms *rooms, uint64_t session_number, struct room *room);
+
+/* A cursor at the end of ROOM, charged to the session's user by the caller.
+ * Returns it or NULL without memory. */
+struct cursor *cursor_new(struct rooms *rooms, struct room *room, struct session *session,
+	uint64_t session_number);
+
+/* Remove it; the room goes too if nothing is left. Returns NULL. */
+struct cursor *cursor_free(struct rooms *rooms, struct cursor *cursor);
+
+/* Is there something to send for it? */
+bool cursor_is_behind(const struct cursor *cursor);
+
+/* Ask for presence from now on. -ENOMEM. */
+int cursor_ask_presence(struct cursor *cursor);
+
+/* Tell those who asked that a person came (or went): VERB is "JOINED" or "PARTED". */
+void room_tell_presence(struct rooms *rooms, struct room *room, const char *verb,
+	struct text author);

@@ -1,0 +1,120 @@
+/* session.h - one connection: its states, its input, what it is owed.
+ *
+ * chat-protocol(7). Input is read a packet at a time and never past a request that
+ * waits; output is answers, kept here, and slices of logs, kept nowhere.
+ */
+#pragma once
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "broker/loop.h"
+#include "broker/room.h"
+#include "broker/users.h"
+
+struct broker;
+
+enum session_state {
+	SESSION_NEW,	 /* its user is being looked up; nothing was read */
+	SESSION_PLAIN,	 /* no HELLO yet */
+	SESSION_SHAKING, /* a HELLO was refused */
+	SESSION_OPEN,	 /* full */
+	SESSION_CLOSING, /* what it is owed is sent, then it goes */
+	SESSION_GONE,	 /* closed; freed at the end of the round */
+	SESSION_STATES,
+};
+
+struct session {
+	struct watch watch;
+	struct broker *broker;
+	struct user *user; /* a reference */
+	struct person *person;
+	uint64_t number; /* counts up over all sessions */
+	uint64_t opened_at;
+	enum session_state state;
+	pid_t pid; /* for the diagnostics only */
+
+	bool is_readable, is_writable; /* as epoll last said */
+	bool is_deaf;	 /* it can not be sent anything any more; its input is still read */
+	bool is_waiting; /* for a look-up */
+	bool is_charged; /* QUOTA_CONNECTIONS */
+	bool is_owed;	 /* while closing: what its cursors have not sent, too */
+	bool was_plain;	 /* while closing: so no BYE */
+	bool has_batch, has_direct;
+
+	struct list sessions_link; /* in broker.sessions, in order of number */
+	struct list ready_link;	   /* in broker.ready while there is input to take */
+	struct list flush_link;	   /* in broker.flush while there is output to send */
+	struct list closing_link;  /* in broker.closing, in order of deadline */
+	struct list person_link;
+	struct list wait_link;
+
+	struct list cursors, pending;
+	struct author author;
+	struct room *last_room; /* spoken in last, while the epoch is */
+	uint64_t last_epoch;
+
+	char *output; /* answers, as records; owned */
+	size_t output_at, output_len, output_size;
+	char *held; /* the packet that could not be finished; owned */
+	size_t held_len;
+
+	uint64_t deadline;
+	char *bye; /* owned */
+};
+
+/* The bytes of packets a session is read in one turn, and the packets. */
+#define SESSION_TURN_PACKETS 16
+
+/* What a session that closes is given to take its last packets, ns. */
+#define SESSION_CLOSE_NS (UINT64_C(1000000000))
+
+/* Take over FD (consumed on success), a connection of UID. Returns 0 or -errno. */
+int session_new(struct broker *broker, int fd, uid_t uid, pid_t pid);
+
+/* Free a session that is gone. */
+void session_free(struct session *session);
+
+static inline bool session_is_plain(const struct session *session)
+{
+	return session->state == SESSION_PLAIN ||
+	       (session->state == SESSION_CLOSING && session->was_plain);
+}
+
+/* May it administer: root, or the broker's own user. */
+bool session_is_admin(const struct session *session);
+
+/* Its name for the diagnostics. */
+const char *session_name(const struct session *session);
+
+/* Read and handle what one turn allows. */
+void session_turn(struct session *session);
+
+/* Send what can be sent now. */
+void session_flush(struct session *session);
+
+/* Go on after a wait: for users.wake. */
+void session_wake(struct list *wait_link);
+
+/* Queue one frame; the second form joins two parts. Without memory, or above its
+ * user's quota, the session is closed. */
+void session_put(struct session *session, struct text frame);
+void session_put2(struct session *session, struct text first, struct text second);
+
+/* There is something to send: put it in line. */
+void session_schedule(struct session *session);
+
+/* Say BYE CODE TEXT after the answers, and if IS_OWED what its cursors have, until
+ * DEADLINE at the latest; then close. */
+_printf_(5, 6) void session_close(struct session *session, bool is_owed, uint64_t deadline,
+	const char *code, const char *format, ...);
+
+/* Close at once. */
+void session_end(struct session *session);
+
+/* Become a person: HELLO was granted, or the first line of a plain session came.
+ * Returns 0 or -ENOMEM. */
+int session_set_person(struct session *session, struct text name);
+
+/* Only here does a state change; the edge is asserted. */
+void session_set_state(struct session *session, enum session_state state);

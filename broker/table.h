@@ -1,0 +1,45 @@
+/* table.h - an intrusive hash table, keyed by bytes.
+ *
+ * Keys come from outside, so they are hashed with SipHash under a secret of the
+ * process: nobody can choose keys that collide. The owner of an object embeds a
+ * struct table_link and keeps the key bytes alive.
+ */
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "protocol/base.h"
+#include "protocol/text.h"
+
+struct table_link {
+	struct table_link *next;
+	struct text key;
+	uint64_t hash;
+};
+
+struct table {
+	struct table_link **slots;
+	size_t n_slots; /* 0 or a power of two */
+	size_t n_links;
+};
+
+/* Start empty; allocates nothing. */
+static inline void table_init(struct table *table)
+{
+	*table = (struct table){ 0 };
+}
+
+/* Free the slots. The table must be empty. */
+void table_deinit(struct table *table);
+
+/* The link with this key, or NULL. */
+struct table_link *table_find(const struct table *table, struct text key);
+
+/* Add a link under KEY, which is not in the table. KEY is borrowed until the link
+ * is removed. Returns 0 or -ENOMEM. */
+int table_add(struct table *table, struct table_link *link, struct text key);
+
+/* Remove a link that is in the table. */
+void table_remove(struct table *table, struct table_link *link);

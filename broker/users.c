@@ -1,0 +1,463 @@
+/* users.c - see users.h. */
+#include "broker/users.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "protocol/number.h"
+
+static void users_apply_account(struct users *users, struct quota_account *account, uid_t uid,
+	const char *name)
+{
+	for (int kind = 0; kind < QUOTA_KINDS; kind++)
+		account->max[kind] =
+			settings_quota(users->settings, (enum quota_kind)kind, uid, name);
+}
+
+int users_init(struct users *users, const struct settings *settings)
+{
+	*users = (struct users){ .settings = settings, .self = geteuid() };
+	table_init(&users->by_uid);
+	table_init(&users->by_name);
+	table_init(&users->persons);
+	list_init(&users->idle_users);
+	list_init(&users->idle_nicks);
+	quota_init(&users->strangers);
+	users_apply_account(users, &users->strangers, (uid_t)-1, "strangers");
+	return nss_init(&users->nss);
+}
+
+static void user_free(struct users *users, struct user *user)
+{
+	table_remove(&users->by_uid, &user->link);
+	list_unlink(&user->idle_link);
+	quota_deinit(&user->own);
+	free(user);
+}
+
+static void nick_free(struct users *users, struct nick *nick)
+{
+	table_remove(&users->by_name, &nick->link);
+	list_unlink(&nick->idle_link);
+	free(nick);
+}
+
+static void nick_disown(struct users *users, struct nick *nick)
+{
+	struct user *owner = TAKE(nick->owner);
+
+	list_unlink(&nick->owner_link);
+	list_append(&users->idle_nicks, &nick->idle_link);
+	users->n_idle_nicks++;
+	quota_discharge(owner->account, QUOTA_NAMES, 1);
+	users_put(users, owner);
+}
+
+int users_deinit(struct users *users)
+{
+	int r = nss_deinit(&users->nss);
+
+	if (r < 0)
+		return r;
+	assert(users->persons.n_links == 0);
+	for (size_t i = 0; i < users->by_name.n_slots; i++)
+		while (users->by_name.slots[i]) {
+			struct nick *nick =
+				container_of(users->by_name.slots[i], struct nick, link);
+
+			if (nick->owner)
+				nick_disown(users, nick);
+			nick_free(users, nick);
+		}
+	list_for_each(link, &users->idle_users)
+		user_free(users, container_of(link, struct user, idle_link));
+	table_deinit(&users->by_name);
+	table_deinit(&users->by_uid);
+	table_deinit(&users->persons);
+	quota_deinit(&users->strangers);
+	return 0;
+}
+
+void users_apply_settings(struct users *users)
+{
+	for (size_t i = 0; i < users->by_uid.n_slots; i++)
+		for (struct table_link *link = users->by_uid.slots[i]; link; link = link->next) {
+			struct user *user = container_of(link, struct user, link);
+
+			users_apply_account(users, &user->own, user->uid, user->name);
+		}
+	users_apply_account(users, &users->strangers, (uid_t)-1, "strangers");
+}
+
+static void users_wake_all(struct users *users, struct list *waiters)
+{
+	struct list *waiter;
+
+	while ((waiter = list_first(waiters))) {
+		list_unlink(waiter);
+		users->wake(waiter);
+	}
+}
+
+static void user_learn(struct users *users, struct user *user)
+{
+	if (user->query.status == NSS_FAILED) {
+		user->asked_at = users->now - USERS_FRESH_NS + USERS_RETRY_NS;
+		return;
+	}
+	strcpy(user->name, user->query.status == NSS_FOUND ? user->query.answer.name : "");
+	/* what is charged stays where it is: only a row without charges moves */
+	if (!user->is_known && user->query.status == NSS_NONE && user->uid != users->self &&
+		user->uid != 0)
+		user->account = &users->strangers;
+	user->is_known = true;
+	users_apply_account(users, &user->own, user->uid, user->name);
+}
+
+void users_dispatch(struct users *users)
+{
+	struct nss_query *query;
+
+	while ((query = nss_take(&users->nss))) {
+		if (query->by_name) {
+			struct nick *nick = container_of(query, struct nick, query);
+
+			if (query->status == NSS_FAILED)
+				nick->asked_at = users->now - USERS_FRESH_NS + USERS_RETRY_NS;
+			users_wake_all(users, &nick->waiters);
+		} else {
+			struct user *user = container_of(query, struct user, query);
+
+			user_learn(users, user);
+			users_wake_all(users, &user->waiters);
+			users_put(users, user);
+		}
+	}
+}
+
+int users_get(struct users *users, uid_t uid, struct user **ret_user)
+{
+	struct table_link *link;
+	struct user *user;
+
+	link = table_find(&users->by_uid, (struct text){ (const char *)&uid, sizeof uid });
+	if (link) {
+		*ret_user = user_ref(container_of(link, struct user, link));
+		if (list_is_linked(&(*ret_user)->idle_link)) {
+			list_unlink(&(*ret_user)->idle_link);
+			users->n_idle_users--;
+		}
+		return 0;
+	}
+	user = calloc(1, sizeof *user);
+	if (!user)
+		return -ENOMEM;
+	user->uid = uid;
+	user->refs = 1;
+	user->account = &user->own;
+	list_init(&user->idle_link);
+	list_init(&user->waiters);
+	list_init(&user->nicks);
+	list_init(&user->query.queue_link);
+	quota_init(&user->own);
+	users_apply_account(users, &user->own, uid, "");
+	if (table_add(&users->by_uid, &user->link,
+		    (struct text){ (const char *)&user->uid, sizeof user->uid }) < 0) {
+		free(user);
+		return -ENOMEM;
+	}
+	*ret_user = user;
+	return 0;
+}
+
+struct user *user_ref(struct user *user)
+{
+	user->refs++;
+	return user;
+}
+
+void users_put(struct users *users, struct user *user)
+{
+	if (!user || --user->refs > 0)
+		return;
+	list_append(&users->idle_users, &user->idle_link);
+	if (++users->n_idle_users > USERS_IDLE_MAX) {
+		users->n_idle_users--;
+		user_free(users, container_of(list_first(&users->idle_users), struct user,
+					 idle_link));
+	}
+}
+
+/* Ask, unless the answer is fresh or on its way. */
+static int query_await(struct users *users, struct nss_query *query, uint64_t *asked_at,
+	struct list *waiters, struct list *waiter)
+{
+	int r;
+
+	if (query->status != NSS_ASKED) {
+		if (query->status != NSS_UNKNOWN && users->now - *asked_at < USERS_FRESH_NS)
+			return query->status == NSS_FAILED ? USERS_E_AGAIN : 0;
+		r = nss_ask(&users->nss, query);
+		if (r < 0)
+			return USERS_E_AGAIN;
+		*asked_at = users->now;
+	}
+	list_append(waiters, waiter);
+	return USERS_E_WAIT;
+}
+
+int users_await(struct users *users, struct user *user, struct list *waiter)
+{
+	bool was_asked = user->query.status == NSS_ASKED;
+	int r;
+
+	user->query.uid = user->uid;
+	r = query_await(users, &user->query, &user->asked_at, &user->waiters, waiter);
+	if (r == USERS_E_WAIT && !was_asked)
+		user_ref(user); /* the query's own: it lies in the row */
+	return r;
+}
+
+void user_default_name(const struct user *user, char *ret_name)
+{
+	if (user->uid == 0)
+		strcpy(ret_name, "root");
+	else if (user->name[0])
+		strcpy(ret_name, user->name);
+	else
+		snprintf(ret_name, NAME_LEN_MAX + 1, "u%u", user->uid);
+}
+
+/* "uN": the uid, when NAME is written so. */
+static bool name_is_uid(struct text name, uid_t *ret_uid)
+{
+	uint64_t uid;
+
+	if (name.len < 2 || name.data[0] != 'u' || (name.data[1] == '0' && name.len > 2) ||
+		!number_parse((struct text){ name.data + 1, name.len - 1 }, &uid) ||
+		uid >= UINT32_MAX)
+		return false;
+	*ret_uid = (uid_t)uid;
+	return true;
+}
+
+static bool name_is_reserved(struct text name)
+{
+	return text_equal(name, TEXT("broker")) || text_equal(name, TEXT("all")) ||
+	       text_equal(name, TEXT("here"));
+}
+
+static int users_get_nick(struct users *users, struct text name, struct nick **ret_nick)
+{
+	struct table_link *link = table_find(&users->by_name, name);
+	struct nick *nick;
+
+	if (link) {
+		*ret_nick = container_of(link, struct nick, link);
+		return 0;
+	}
+	/* the oldest row that nobody owns or waits for makes room */
+	if (users->n_idle_nicks >= USERS_IDLE_MAX) {
+		nick = container_of(list_first(&users->idle_nicks), struct nick, idle_link);
+		if (nick->query.status == NSS_ASKED)
+			return USERS_E_AGAIN;
+		users->n_idle_nicks--;
+		nick_free(users, nick);
+	}
+	nick = calloc(1, sizeof *nick);
+	if (!nick)
+		return -ENOMEM;
+	memcpy(nick->name, name.data, name.len);
+	list_init(&nick->idle_link);
+	list_init(&nick->owner_link);
+	list_init(&nick->waiters);
+	list_init(&nick->query.queue_link);
+	nick->query.by_name = true;
+	strcpy(nick->query.name, nick->name);
+	if (table_add(&users->by_name, &nick->link, text_of(nick->name)) < 0) {
+		free(nick);
+		return -ENOMEM;
+	}
+	list_append(&users->idle_nicks, &nick->idle_link);
+	users->n_idle_nicks++;
+	*ret_nick = nick;
+	return 0;
+}
+
+/* The Unix user UID has come for its name, or was found to have it: whoever took it
+ * before the account was made gives it back. */
+static void users_return_name(struct users *users, struct nick *nick, uid_t uid)
+{
+	struct person *person;
+
+	if (!nick->owner || nick->owner->uid == uid)
+		return;
+	person = users_find_person(users, text_of(nick->name), nick->owner->uid);
+	nick_disown(users, nick);
+	if (person)
+		users->evict(person);
+}
+
+static bool nick_is_lapsed(struct users *users, struct nick *nick)
+{
+	return nick->owner && users->now - nick->used_at > NICK_IDLE_NS &&
+	       !users_find_person(users, text_of(nick->name), nick->owner->uid);
+}
+
+static int nick_take(struct users *users, struct nick *nick, struct user *user)
+{
+	if (nick->owner && nick->owner != user) {
+		if (!nick_is_lapsed(users, nick))
+			return USERS_E_TAKEN;
+		nick_disown(users, nick);
+	}
+	if (!nick->owner) {
+		list_for_each(link, &user->nicks)
+		{
+			struct nick *old = container_of(link, struct nick, owner_link);
+
+			if (nick_is_lapsed(users, old))
+				nick_disown(users, old);
+		}
+		if (quota_charge(user->account, QUOTA_NAMES, 1))
+			return USERS_E_QUOTA;
+		list_unlink(&nick->idle_link);
+		users->n_idle_nicks--;
+		nick->owner = user_ref(user);
+		list_append(&user->nicks, &nick->owner_link);
+	}
+	nick->used_at = users->now;
+	return 0;
+}
+
+int users_claim(struct users *users, struct user *user, struct text name, struct list *waiter)
+{
+	char own[NAME_LEN_MAX + 1];
+	struct nick *nick;
+	struct table_link *link;
+	uid_t uid;
+	int r;
+
+	if (!text_is_name(name))
+		return USERS_E_NAME;
+	if (name_is_reserved(name) || (text_equal(name, TEXT("root")) && user->uid != 0))
+		return USERS_E_TAKEN;
+	if (name_is_uid(name, &uid))
+		return uid == user->uid ? 0 : USERS_E_TAKEN;
+	user_default_name(user, own);
+	if (text_equal(name, text_of(own))) {
+		link = table_find(&users->by_name, name);
+		if (link)
+			users_return_name(users, container_of(link, struct nick, link), user->uid);
+		return 0;
+	}
+	r = users_get_nick(users, name, &nick);
+	if (!r)
+		r = query_await(users, &nick->query, &nick->asked_at, &nick->waiters, waiter);
+	if (r)
+		return r;
+	if (nick->query.status == NSS_FOUND) {
+		users_return_name(users, nick, nick->query.answer.uid);
+		return nick->query.answer.uid == user->uid ? 0 : USERS_E_TAKEN;
+	}
+	return nick_take(users, nick, user);
+}
+
+int users_resolve(struct users *users, struct text name, struct list *waiter, uid_t *ret_uid)
+{
+	struct nick *nick;
+	uid_t uid;
+	int r;
+
+	if (!text_is_name(name))
+		return USERS_E_NAME;
+	if (name_is_reserved(name))
+		return USERS_E_NONE;
+	if (text_equal(name, TEXT("root"))) {
+		*ret_uid = 0;
+		return 0;
+	}
+	if (name_is_uid(name, &uid)) {
+		*ret_uid = uid;
+		return 0;
+	}
+	r = users_get_nick(users, name, &nick);
+	if (!r)
+		r = query_await(users, &nick->query, &nick->asked_at, &nick->waiters, waiter);
+	if (r)
+		return r;
+	if (nick->query.status == NSS_FOUND)
+		*ret_uid = nick->query.answer.uid;
+	else if (nick->owner)
+		*ret_uid = nick->owner->uid;
+	else
+		return USERS_E_NONE;
+	return 0;
+}
+
+/* "NAME UID", the key of a person; returns its length. */
+static size_t person_key(char *dst, struct text name, uid_t uid)
+{
+	memcpy(dst, name.data, name.len);
+	dst[name.len] = ' ';
+	return name.len + 1 + number_put(dst + name.len + 1, uid);
+}
+
+struct person *users_find_person(struct users *users, struct text name, uid_t uid)
+{
+	char key[sizeof ((struct person *)0)->key + NUMBER_DECIMAL_MAX];
+	struct table_link *link;
+
+	link = table_find(&users->persons, (struct text){ key, person_key(key, name, uid) });
+	return link ? container_of(link, struct person, link) : NULL;
+}
+
+int users_get_person(struct users *users, struct user *user, struct text name,
+	struct person **ret_person)
+{
+	struct person *person = users_find_person(users, name, user->uid);
+	char own[NAME_LEN_MAX + 1];
+	int n;
+
+	if (person) {
+		*ret_person = person;
+		return 0;
+	}
+	person = calloc(1, sizeof *person);
+	if (!person)
+		return -ENOMEM;
+	memcpy(person->name, name.data, name.len);
+	list_init(&person->sessions);
+	person->uid_end = person_key(person->key, name, user->uid);
+	user_default_name(user, own);
+	n = snprintf(person->author, sizeof person->author, "%.*s%s%s", (int)person->uid_end,
+		person->key, strcmp(own, person->name) ? " of=" : "",
+		strcmp(own, person->name) ? own : "");
+	person->author_len = (size_t)n;
+	if (table_add(&users->persons, &person->link,
+		    (struct text){ person->key, person->uid_end }) < 0) {
+		free(person);
+		return -ENOMEM;
+	}
+	person->user = user_ref(user);
+	*ret_person = person;
+	return 0;
+}
+
+void users_put_person(struct users *users, struct person *person)
+{
+	struct table_link *link;
+
+	if (!person || !list_is_empty(&person->sessions))
+		return;
+	link = table_find(&users->by_name, text_of(person->name));
+	if (link)
+		container_of(link, struct nick, link)->used_at = users->now;
+	table_remove(&users->persons, &person->link);
+	users_put(users, person->user);
+	free(person);
+}
