@@ -1,0 +1,207 @@
+/* ask.c - see ask.h; and the subcommands that are a question and its answer, see
+ * script.h. */
+#include "client/ask.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "client/render.h"
+#include "client/script.h"
+#include "protocol/number.h"
+
+#define ANSWER_TIMEOUT_MS 10000
+
+struct text row_word(struct text *row)
+{
+	const char *space = memchr(row->data, ' ', row->len);
+	struct text word = { row->data, space ? (size_t)(space - row->data) : row->len };
+	size_t taken = word.len + (space ? 1 : 0);
+
+	row->data += taken;
+	row->len -= taken;
+	return word;
+}
+
+struct text row_value(struct text row, const char *key)
+{
+	size_t len = strlen(key);
+
+	while (row.len > 0) {
+		struct text word = row_word(&row);
+
+		if (word.len >= len && memcmp(word.data, key, len) == 0)
+			return (struct text){ word.data + len, word.len - len };
+	}
+	return (struct text){ "", 0 };
+}
+
+int ask_pages(struct chat *chat, const char *request, int timeout_ms, chat_row_fn *row,
+	void *userdata, const char **ret_answer)
+{
+	char page[LINE_LEN_MAX];
+	uint64_t next, after = 0;
+	int r;
+
+	snprintf(page, sizeof(page), "%s", request);
+	for (;;) {
+		r = chat_request(chat, page, NULL, 0, timeout_ms, row, userdata, ret_answer);
+		if (r || !number_parse(row_value(text_of(*ret_answer), "next="), &next))
+			return r;
+		if (next <= after)
+			return 0; /* a page that leads nowhere: do not go round for ever */
+		after = next;
+		snprintf(page, sizeof(page), "%s after=%" PRIu64, request, next);
+	}
+}
+
+/* The first word is "!"'s code. */
+static int refused(const char *answer)
+{
+	size_t len = strcspn(answer, " ");
+
+	complain("%s (%.*s)", answer[len] ? answer + len + 1 : "refused", (int)len, answer);
+	return status_of_code((struct text){ answer, len });
+}
+
+/* Open, ask, and leave the session to the caller, for the sake of *ret_answer. */
+static int ask(const struct settings *settings, struct chat **ret_chat, const char *request,
+	const char *body, chat_row_fn *row, const char **ret_answer)
+{
+	int r = connect_open(ret_chat, settings, true);
+
+	if (r)
+		return r;
+	r = chat_request(*ret_chat, request, body, body ? strlen(body) : 0, ANSWER_TIMEOUT_MS, row,
+		NULL, ret_answer);
+	if (r < 0)
+		return chat_failed(*ret_chat, r);
+	return r > 0 ? refused(*ret_answer) : STATUS_OK;
+}
+
+static void print_row(void *userdata, const char *row, size_t len)
+{
+	render_text(stdout, (struct text){ row, len });
+	putchar('\n');
+}
+
+static int finish(struct chat *chat, int status)
+{
+	chat_close(chat);
+	if ((fflush(stdout) < 0 || ferror(stdout)) && errno != EPIPE && !status) {
+		complain("standard output: %s", strerror(errno));
+		return STATUS_OUTPUT;
+	}
+	return status;
+}
+
+/* Nothing but rows: every page of REQUEST. */
+static int list(const struct settings *settings, const char *request)
+{
+	struct chat *chat = NULL;
+	const char *answer = "";
+	int r = connect_open(&chat, settings, true);
+
+	if (r)
+		return r;
+	r = ask_pages(chat, request, ANSWER_TIMEOUT_MS, print_row, NULL, &answer);
+	if (r < 0)
+		return finish(chat, chat_failed(chat, r));
+	return finish(chat, r > 0 ? refused(answer) : STATUS_OK);
+}
+
+int script_who(const struct settings *settings, int argc, char **argv)
+{
+	char request[16 + ROOM_LEN_MAX] = "WHO";
+
+	if (argc > 1)
+		return complain_usage("who takes one ROOM at most");
+	if (argc == 1) {
+		if (!text_is_room(text_of(argv[0])))
+			return complain_usage("'%s' is no room name", argv[0]);
+		snprintf(request, sizeof(request), "WHO %s", argv[0]);
+	}
+	return list(settings, request);
+}
+
+int script_rooms(const struct settings *settings, int argc, char **argv)
+{
+	if (argc > 0)
+		return complain_usage("rooms takes no argument");
+	return list(settings, "ROOMS");
+}
+
+int script_time(const struct settings *settings, int argc, char **argv)
+{
+	struct chat *chat = NULL;
+	const char *answer = "";
+	uint64_t ns;
+	int r;
+
+	if (argc > 0)
+		return complain_usage("time takes no argument");
+	r = ask(settings, &chat, "TIME", NULL, NULL, &answer);
+	if (r)
+		return finish(chat, r);
+	if (!number_parse((struct text){ answer, strcspn(answer, " ") }, &ns)) {
+		complain("the broker's answer is no time: %s", answer);
+		return finish(chat, STATUS_SYSTEM);
+	}
+	render_time(stdout, ns);
+	putchar('\n');
+	return finish(chat, STATUS_OK);
+}
+
+static uint64_t now_ns(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
+}
+
+int script_ping(const struct settings *settings, int argc, char **argv)
+{
+	struct chat *chat = NULL;
+	const char *answer = "";
+	uint64_t before;
+	int r;
+
+	if (argc > 0)
+		return complain_usage("ping takes no argument");
+	/* The first round trip warms both sides up; the second one is timed. */
+	r = ask(settings, &chat, "PING", NULL, NULL, &answer);
+	if (r)
+		return finish(chat, r);
+	before = now_ns();
+	r = chat_request(chat, "PING", NULL, 0, ANSWER_TIMEOUT_MS, NULL, NULL, &answer);
+	if (r < 0)
+		return finish(chat, chat_failed(chat, r));
+	printf("%" PRIu64 " us\n", (now_ns() - before + 500) / 1000);
+	return finish(chat, STATUS_OK);
+}
+
+int script_ctl(const struct settings *settings, int argc, char **argv)
+{
+	char command[LINE_LEN_MAX] = "";
+	struct chat *chat = NULL;
+	const char *answer = "";
+	size_t len = 0;
+	int r;
+
+	if (argc == 0)
+		return complain_usage("ctl takes a COMMAND; see chat-broker(8)");
+	for (int i = 0; i < argc; i++) {
+		int n = snprintf(command + len, sizeof(command) - len, "%s%s", i > 0 ? " " : "",
+			argv[i]);
+
+		if (n < 0 || (size_t)n >= sizeof(command) - len)
+			return complain_usage("the command is longer than %zu bytes",
+				sizeof(command) - 1);
+		len += (size_t)n;
+	}
+	r = ask(settings, &chat, "CTL", command, print_row, &answer);
+	return finish(chat, r);
+}

@@ -1,0 +1,19 @@
+/* ask.h - requests that are answered in rows and pages, and what rows are made of. */
+#pragma once
+
+#include <stddef.h>
+
+#include "client/chat.h"
+#include "protocol/text.h"
+
+/* Send REQUEST (WHO, ROOMS) and, as long as an answer says next=N, again with
+ * after=N, each page within TIMEOUT_MS. ROW gets every row. Returns and errors as
+ * chat_request(); *ret_answer is the last answer, borrowed from CHAT. */
+int ask_pages(struct chat *chat, const char *request, int timeout_ms, chat_row_fn *row,
+	void *userdata, const char **ret_answer);
+
+/* Take the first word off *ROW, a list of words with single spaces. */
+struct text row_word(struct text *row);
+
+/* The value of the word KEY=value in ROW, as far as it is there. KEY ends in '='. */
+struct text row_value(struct text row, const char *key);

@@ -1,0 +1,216 @@
+/* command.c - see command.h. */
+#include "client/command.h"
+
+#include <string.h>
+
+#include "client/script.h"
+#include "client/slash.h"
+#include "protocol/base.h"
+#include "protocol/number.h"
+
+/* 24 days, so that milliseconds fit an int. */
+#define TIMEOUT_S_MAX 2073600u
+
+static int set_socket(struct settings *settings, const char *argument)
+{
+	settings->socket = argument;
+	return STATUS_OK;
+}
+
+static int set_name(struct settings *settings, const char *argument)
+{
+	settings->name = argument;
+	return STATUS_OK;
+}
+
+static int set_last(struct settings *settings, const char *argument)
+{
+	if (!number_parse(text_of(argument), &settings->last))
+		return complain_usage("--last takes a number, not '%s'", argument);
+	settings->has_last = true;
+	return STATUS_OK;
+}
+
+static int set_count(struct settings *settings, const char *argument)
+{
+	if (!number_parse(text_of(argument), &settings->count) || settings->count == 0)
+		return complain_usage("--count takes a number from 1, not '%s'", argument);
+	settings->has_count = true;
+	return STATUS_OK;
+}
+
+/* Seconds, with at most three digits after a point. */
+static int set_timeout(struct settings *settings, const char *argument)
+{
+	struct text whole = text_of(argument), part = TEXT("0");
+	const char *point = strchr(argument, '.');
+	uint64_t s, ms;
+
+	if (point) {
+		whole.len = (size_t)(point - argument);
+		part = text_of(point + 1);
+	}
+	if (part.len > 3 || !number_parse(whole, &s) || !number_parse(part, &ms) ||
+		s > TIMEOUT_S_MAX)
+		return complain_usage("--timeout takes seconds, like 5 or 0.25, not '%s'", argument);
+	for (size_t i = part.len; i < 3; i++)
+		ms *= 10;
+	settings->timeout_ms = s * 1000 + ms;
+	settings->has_timeout = true;
+	return STATUS_OK;
+}
+
+static int set_json(struct settings *settings, const char *argument)
+{
+	settings->json = true;
+	return STATUS_OK;
+}
+
+static int set_raw(struct settings *settings, const char *argument)
+{
+	settings->raw = true;
+	return STATUS_OK;
+}
+
+const struct option_row option_rows[] = {
+	{ .name = "socket",
+		.argument = "PATH",
+		.help = "the broker's socket, or @NAME of an abstract one",
+		.set = set_socket },
+	{ .name = "name", .argument = "NAME", .help = "speak under this name", .set = set_name },
+	{ .name = "help", .help = "show this and exit" },
+	{ .name = "version", .help = "show the version and exit" },
+	{ .name = "last",
+		.argument = "N",
+		.help = "begin with the last N messages of each room",
+		.where = OPTION_LISTEN,
+		.set = set_last },
+	{ .name = "count",
+		.argument = "N",
+		.help = "end after N messages",
+		.where = OPTION_LISTEN,
+		.set = set_count },
+	{ .name = "timeout",
+		.argument = "S",
+		.help = "end after S seconds",
+		.where = OPTION_LISTEN,
+		.set = set_timeout },
+	{ .name = "json",
+		.help = "one JSON object a line",
+		.where = OPTION_LISTEN,
+		.set = set_json },
+	{ .name = "raw",
+		.help = "the bytes of each message as they are",
+		.where = OPTION_LISTEN,
+		.set = set_raw },
+};
+const size_t n_option_rows = ARRAY_LEN(option_rows);
+
+const struct subcommand subcommands[] = {
+	{ .name = "say",
+		.usage = "ROOM [TEXT...]",
+		.help = "say TEXT, or each line of standard input",
+		.text = true,
+		.run = script_say },
+	{ .name = "listen",
+		.usage = "ROOM...",
+		.help = "print messages as they come",
+		.options = OPTION_LISTEN,
+		.run = script_listen },
+	{ .name = "who",
+		.usage = "[ROOM]",
+		.help = "list who is in ROOM, or connected at all",
+		.run = script_who },
+	{ .name = "rooms", .usage = "", .help = "list the rooms", .run = script_rooms },
+	{ .name = "time", .usage = "", .help = "print the broker's clock", .run = script_time },
+	{ .name = "ping", .usage = "", .help = "print the round-trip time", .run = script_ping },
+	{ .name = "ctl",
+		.usage = "COMMAND...",
+		.help = "send the broker an administrator's command",
+		.text = true,
+		.run = script_ctl },
+};
+const size_t n_subcommands = ARRAY_LEN(subcommands);
+
+const struct slash_command slash_commands[] = {
+	{ .name = "join",
+		.usage = "ROOM [N]",
+		.help = "go into a room, or to @NAME, and see the last N messages (20)",
+		.first_word = COMPLETE_TARGET,
+		.run = slash_join },
+	{ .name = "part",
+		.usage = "[ROOM]",
+		.help = "leave the room",
+		.first_word = COMPLETE_JOINED,
+		.run = slash_part },
+	{ .name = "switch",
+		.usage = "ROOM",
+		.help = "talk to another room that you are in, or to @NAME",
+		.first_word = COMPLETE_JOINED,
+		.run = slash_switch },
+	{ .name = "msg",
+		.usage = "NAME TEXT",
+		.help = "say TEXT to NAME alone",
+		.first_word = COMPLETE_NAME,
+		.run = slash_msg },
+	{ .name = "who",
+		.usage = "[ROOM]",
+		.help = "list who is in the room",
+		.first_word = COMPLETE_ROOM,
+		.run = slash_who },
+	{ .name = "rooms", .usage = "", .help = "list the rooms", .run = slash_rooms },
+	{ .name = "help", .usage = "", .help = "show these commands", .run = slash_help },
+	{ .name = "quit", .usage = "", .help = "leave, as QUIT and Ctrl-D do", .run = slash_quit },
+};
+const size_t n_slash_commands = ARRAY_LEN(slash_commands);
+
+const struct subcommand *subcommand_find(const char *name)
+{
+	for (size_t i = 0; i < n_subcommands; i++)
+		if (strcmp(subcommands[i].name, name) == 0)
+			return &subcommands[i];
+	return NULL;
+}
+
+const struct slash_command *slash_command_find(struct text name)
+{
+	for (size_t i = 0; i < n_slash_commands; i++)
+		if (text_equal(text_of(slash_commands[i].name), name))
+			return &slash_commands[i];
+	return NULL;
+}
+
+static void help_options(FILE *out, unsigned where)
+{
+	for (size_t i = 0; i < n_option_rows; i++) {
+		const struct option_row *row = &option_rows[i];
+		char left[40];
+
+		if (row->where != where)
+			continue;
+		snprintf(left, sizeof(left), "--%s %s", row->name,
+			row->argument ? row->argument : "");
+		fprintf(out, "  %-22s %s\n", left, row->help);
+	}
+}
+
+void command_help(FILE *out)
+{
+	fputs("usage: chat-client [options] [ROOM...]\n"
+	      "       chat-client [options] COMMAND [argument...]\n\n"
+	      "Talk in ROOM (lobby); with standard input piped in, say each of its lines there.\n"
+	      "A ROOM may be @NAME, the conversation with NAME alone.\n\n"
+	      "commands:\n",
+		out);
+	for (size_t i = 0; i < n_subcommands; i++) {
+		char left[40];
+
+		snprintf(left, sizeof(left), "%s %s", subcommands[i].name, subcommands[i].usage);
+		fprintf(out, "  %-22s %s\n", left, subcommands[i].help);
+	}
+	fputs("\noptions, before or after the command:\n", out);
+	help_options(out, OPTION_ALWAYS);
+	fputs("\noptions of listen:\n", out);
+	help_options(out, OPTION_LISTEN);
+	fputs("\nThe manual is chat-client(1). While you talk, /help lists more commands.\n", out);
+}

@@ -1,0 +1,61 @@
+/* link.h - the descriptors of a chat: one connection to the broker at a time, the
+ * timer of the next attempt, and the one epoll descriptor that holds them all.
+ */
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+#include <sys/uio.h>
+
+struct link {
+	int epoll; /* owned, as are the others; -1 when not open */
+	int timer; /* readable from the time of the next attempt on */
+	int wake;  /* eventfd, readable while is_awake */
+	int socket;
+	bool is_awake;
+	bool is_blocked; /* the socket was full; EPOLLOUT is asked for */
+	bool is_deaf;    /* the other end does not read any more */
+};
+
+/* Nanoseconds of CLOCK_MONOTONIC. */
+uint64_t link_now(void);
+
+/* Make LINK ready for link_deinit(), then open all but the socket. 0 or -errno. */
+int link_init(struct link *link);
+void link_deinit(struct link *link);
+
+/* Connect to PATH, at once or not at all. On success RET_UID is the broker's user.
+ * Errors: -ECONNREFUSED, -ENOENT nobody there; -EAGAIN its backlog is full; others. */
+int link_connect(struct link *link, const char *path, uid_t *ret_uid);
+void link_close(struct link *link);
+
+static inline bool link_is_open(const struct link *link)
+{
+	return link->socket >= 0;
+}
+
+/* Send one packet. Returns 0, -EAGAIN (EPOLLOUT is then asked for), or an error
+ * after which the connection is of no use. When the other end is gone it says
+ * -EAGAIN too: link_receive() will tell after the last packet. */
+int link_send(struct link *link, const struct iovec *parts, size_t n_parts);
+
+enum {
+	LINK_E_CLOSED = 1,
+	LINK_E_JUNK, /* too long, or with a descriptor */
+};
+
+/* Receive one packet of at most SIZE bytes.
+ * Returns 0, -EAGAIN, an outcome above, or another error. */
+int link_receive(struct link *link, char *buffer, size_t size, size_t *ret_len);
+
+/* Make the timer readable at WHEN_NS; 0: never. */
+void link_set_timer(struct link *link, uint64_t when_ns);
+
+/* Make the epoll descriptor readable, or not, whatever the socket says. */
+void link_set_awake(struct link *link, bool awake);
+
+/* Sleep until something happens or DEADLINE_NS (UINT64_MAX: none).
+ * Returns 0, or -EINTR. */
+int link_wait(struct link *link, uint64_t deadline_ns);

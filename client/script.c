@@ -1,0 +1,346 @@
+/* script.c - the subcommands that speak and listen, see script.h.
+ *
+ * Both go on through a loss of the broker, as libchat does; saying is done when
+ * everything is acknowledged, listening when it was asked to end.
+ */
+#include "client/script.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "client/lines.h"
+#include "client/render.h"
+
+/* Enough for a broker to be started again, or a full disk to be noticed. */
+#define FLUSH_TIMEOUT_MS 30000
+
+struct say {
+	struct chat *chat;
+	const char *target;
+	int status; /* the first failure that did not end it */
+};
+
+int script_check_target(const char *target)
+{
+	struct text text = text_of(target), a, b;
+
+	if (text_is_room(text) || text_is_direct(text) || text_is_conversation(text, &a, &b))
+		return STATUS_OK;
+	return complain_usage("'%s' is no room name (a-z 0-9 _ - and single dots) and no @NAME",
+		target);
+}
+
+static void say_failed(struct say *say, int status)
+{
+	if (!say->status)
+		say->status = status;
+}
+
+/* Tell of GAP, DOWN and the like on standard error, as one escaped line. */
+static void tell(const struct chat_event *event)
+{
+	fputs("chat-client: ", stderr);
+	render_notice(stderr, event);
+	fputc('\n', stderr);
+}
+
+static void say_events(struct say *say)
+{
+	struct chat_event event;
+
+	while (chat_receive(say->chat, &event, 0) > 0) {
+		if (event.type == CHAT_MESSAGE)
+			continue;
+		tell(&event);
+		if (event.type == CHAT_REFUSED)
+			say_failed(say, status_of_code(text_of(event.code)));
+	}
+}
+
+static int say_text(struct say *say, struct text text, unsigned flags)
+{
+	int r = chat_send(say->chat, say->target, text.data, text.len, flags);
+
+	return r < 0 ? chat_failed(say->chat, r) : STATUS_OK;
+}
+
+/* Wait for the acknowledgements; returns the exit status of it all. */
+static int say_finish(struct say *say)
+{
+	int r = chat_flush(say->chat, FLUSH_TIMEOUT_MS);
+
+	say_events(say);
+	if (r < 0) {
+		say_failed(say, chat_failed(say->chat, r));
+	} else if (r > 0) {
+		say_failed(say, STATUS_REFUSED);
+	}
+	return say->status;
+}
+
+/* The next line that can be said; complains about those that can not. */
+static bool say_next(struct say *say, struct lines *lines, struct text *ret_line)
+{
+	int r;
+
+	while ((r = lines_next(lines, ret_line)) == LINES_LONG)
+		say_failed(say, complain_usage("line %" PRIu64 " is longer than %d bytes: not said",
+					lines->number, BODY_LEN_MAX));
+	return r == 0;
+}
+
+/* Say all lines that are at hand: those that another one follows may share its
+ * packet, the last one goes at once. */
+static int say_lines(struct say *say, struct lines *lines)
+{
+	struct text line, following = { "", 0 };
+	bool more = say_next(say, lines, &line);
+
+	while (more) {
+		int r;
+
+		more = say_next(say, lines, &following);
+		r = say_text(say, line, more ? CHAT_MORE : 0);
+		if (r)
+			return r;
+		line = following;
+	}
+	return STATUS_OK;
+}
+
+static int say_input(struct say *say)
+{
+	static struct lines lines;
+	int r;
+
+	lines_init(&lines, STDIN_FILENO);
+	while (!lines.eof) {
+		struct pollfd fds[] = {
+			{ .fd = STDIN_FILENO, .events = POLLIN },
+			{ .fd = chat_fd(say->chat), .events = POLLIN },
+		};
+
+		if (poll(fds, ARRAY_LEN(fds), -1) < 0 && errno != EINTR)
+			return STATUS_SYSTEM;
+		if (fds[1].revents)
+			say_events(say);
+		if (!fds[0].revents)
+			continue;
+		r = lines_fill(&lines);
+		if (r < 0) {
+			complain("standard input: %s", strerror(-r));
+			return STATUS_SYSTEM;
+		}
+		r = say_lines(say, &lines);
+		if (r)
+			return r;
+	}
+	return STATUS_OK;
+}
+
+/* The words as they stood on the command line, with a space between. */
+static int say_words(struct say *say, int argc, char **argv)
+{
+	char *text, *end;
+	size_t size = 1;
+	int r;
+
+	for (int i = 0; i < argc; i++)
+		size += strlen(argv[i]) + 1;
+	text = end = malloc(size);
+	if (!text) {
+		complain("out of memory");
+		return STATUS_SYSTEM;
+	}
+	for (int i = 0; i < argc; i++)
+		end += sprintf(end, "%s%s", i > 0 ? " " : "", argv[i]);
+	r = say_text(say, (struct text){ text, (size_t)(end - text) }, 0);
+	free(text);
+	return r;
+}
+
+static int say(const struct settings *settings, const char *target, int argc, char **argv)
+{
+	struct say say = { .target = target };
+	int r = script_check_target(target);
+
+	if (r)
+		return r;
+	r = connect_open(&say.chat, settings, false);
+	if (r)
+		return r;
+	r = argc > 0 ? say_words(&say, argc, argv) : say_input(&say);
+	if (r)
+		say_failed(&say, r);
+	/* Also after an error: what was said before it shall arrive. */
+	r = say_finish(&say);
+	chat_close(say.chat);
+	return r;
+}
+
+int script_say(const struct settings *settings, int argc, char **argv)
+{
+	if (argc == 0)
+		return complain_usage("say takes a ROOM, and the TEXT or standard input");
+	/* getopt(3) stopped at ROOM: a "--" after it is not text. */
+	if (argc > 1 && strcmp(argv[1], "--") == 0) {
+		if (argc == 2)
+			return complain_usage("no TEXT after --");
+		argv[1] = argv[0];
+		return say(settings, argv[1], argc - 2, argv + 2);
+	}
+	return say(settings, argv[0], argc - 1, argv + 1);
+}
+
+int script_pipe(const struct settings *settings, const char *room)
+{
+	return say(settings, room, 0, NULL);
+}
+
+struct listen {
+	const struct settings *settings;
+	struct chat *chat;
+	uint64_t deadline_ms, n_messages;
+	int status;
+};
+
+static uint64_t now_ms(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
+}
+
+/* Milliseconds left; -1 when there is no limit. */
+static int listen_left(const struct listen *listen)
+{
+	uint64_t now;
+
+	if (!listen->settings->has_timeout)
+		return -1;
+	now = now_ms();
+	return now < listen->deadline_ms ? (int)(listen->deadline_ms - now) : 0;
+}
+
+static int listen_join(struct listen *listen, const char *target)
+{
+	enum chat_from from = listen->settings->has_last ? CHAT_LAST : CHAT_NEW;
+	uint64_t next;
+	int r = chat_join(listen->chat, target, from, listen->settings->last, 0, &next);
+
+	if (r < 0)
+		return chat_failed(listen->chat, r);
+	fputs("listening ", stderr);
+	render_text(stderr, text_of(target));
+	fprintf(stderr, " from %" PRIu64 "\n", next);
+	return STATUS_OK;
+}
+
+static void listen_show(struct listen *listen, const struct chat_event *event)
+{
+	if (listen->settings->json)
+		render_json(stdout, event);
+	else if (event->type != CHAT_MESSAGE)
+		tell(event);
+	else if (listen->settings->raw)
+		render_raw(stdout, event);
+	else
+		render_plain(stdout, event);
+	if (event->type == CHAT_MESSAGE)
+		listen->n_messages++;
+}
+
+/* False when standard output takes no more. That the reader of a pipe has gone is
+ * no error: it has had enough. */
+static bool listen_flush(struct listen *listen)
+{
+	if (fflush(stdout) == 0 && !ferror(stdout))
+		return true;
+	if (errno != EPIPE) {
+		complain("standard output: %s", strerror(errno));
+		listen->status = STATUS_OUTPUT;
+	}
+	return false;
+}
+
+/* Wait for the broker, the time-out, or the other end of the pipe to close: that
+ * would else be noticed with the next message only. False: it has closed. */
+static bool listen_wait(struct listen *listen)
+{
+	struct pollfd fds[] = {
+		{ .fd = chat_fd(listen->chat), .events = POLLIN },
+		{ .fd = STDOUT_FILENO, .events = 0 },
+	};
+
+	if (poll(fds, ARRAY_LEN(fds), listen_left(listen)) <= 0)
+		return true;
+	return !(fds[1].revents & (POLLERR | POLLHUP | POLLNVAL));
+}
+
+static bool listen_has_enough(const struct listen *listen)
+{
+	return listen->settings->has_count && listen->n_messages == listen->settings->count;
+}
+
+/* Show what is there. Returns as chat_receive() when there is no more, or 0. */
+static int listen_drain(struct listen *listen)
+{
+	struct chat_event event;
+	int r;
+
+	while ((r = chat_receive(listen->chat, &event, 0)) > 0) {
+		listen_show(listen, &event);
+		if (listen_has_enough(listen) || ferror(stdout) || listen_left(listen) == 0)
+			return 0;
+	}
+	return r;
+}
+
+static int listen_run(struct listen *listen)
+{
+	for (;;) {
+		int r = listen_drain(listen);
+
+		/* One write for all of a burst. */
+		if (!listen_flush(listen) || listen_has_enough(listen))
+			return listen->status;
+		if (r < 0)
+			return chat_failed(listen->chat, r);
+		if (listen_left(listen) == 0)
+			return listen->settings->has_count ? STATUS_TIMED_OUT : STATUS_OK;
+		if (!listen_wait(listen))
+			return STATUS_OK;
+	}
+}
+
+int script_listen(const struct settings *settings, int argc, char **argv)
+{
+	struct listen listen = { .settings = settings };
+	int r = STATUS_OK;
+
+	if (argc == 0)
+		return complain_usage("listen takes a ROOM or more");
+	if (settings->json && settings->raw)
+		return complain_usage("--json and --raw exclude each other");
+	for (int i = 0; i < argc && !r; i++)
+		r = script_check_target(argv[i]);
+	if (r)
+		return r;
+	listen.deadline_ms = now_ms() + settings->timeout_ms;
+	r = connect_open(&listen.chat, settings, false);
+	if (r)
+		return r;
+	for (int i = 0; i < argc && !r; i++)
+		r = listen_join(&listen, argv[i]);
+	if (!r)
+		r = listen_run(&listen);
+	chat_close(listen.chat);
+	return r;
+}

@@ -1,0 +1,443 @@
+/* session.c - see session.h: connections come and go, the session stays. */
+#include "client/session.h"
+
+#include <errno.h>
+#include <sodium.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "client/message.h"
+#include "client/trust.h"
+#include "protocol/number.h"
+#include "protocol/record.h"
+
+#define NS_PER_US      1000u
+#define BACKOFF_MIN_NS 20000000u
+#define BACKOFF_MAX_NS 5000000000u
+#define CALM_NS        1000000000u /* up for so long: the next loss starts over at 20 ms */
+
+#define JOINS_LEN_MAX  8192
+#define JOIN_LEN_MAX   256 /* a JOIN record: 16 tag, 66 target, 20 + 16 numbers, words */
+#define JOINS_MAX      (JOINS_LEN_MAX / 64)
+#define TURN_MAX       64           /* packets before the clock is looked at again */
+#define STORE_LEN_EASY (256 * 1024) /* more than this is stored only for who waits */
+
+int session_fail(struct chat *chat, int r, const char *format, ...)
+{
+	va_list arguments;
+
+	va_start(arguments, format);
+	vsnprintf(chat->error, sizeof chat->error, format, arguments);
+	va_end(arguments);
+	return r;
+}
+
+int session_ended(struct chat *chat)
+{
+	return session_fail(chat, chat->end_error, "%s", chat->end_text);
+}
+
+void session_show_target(const struct chat *chat, struct text target, char *dst)
+{
+	struct text a, b, shown = target;
+
+	if (text_is_conversation(target, &a, &b)) {
+		shown = text_equal(a, text_of(chat->name)) ? b : a;
+		*dst++ = '@';
+	}
+	shown.len = MIN(shown.len, (size_t)TARGET_LEN_MAX - 1);
+	memcpy(dst, shown.data, shown.len);
+	dst[shown.len] = '\0';
+}
+
+/* Full jitter: many clients of a broker that went must not come back at once. */
+static void session_schedule(struct chat *chat)
+{
+	uint32_t limit_us = (uint32_t)(chat->backoff_ns / NS_PER_US);
+
+	chat->state = SESSION_DOWN;
+	chat->retry_at = link_now() + (uint64_t)(randombytes_uniform(limit_us) + 1) * NS_PER_US;
+	link_set_timer(&chat->link, chat->retry_at);
+	chat->backoff_ns = MIN(chat->backoff_ns * 2, (uint64_t)BACKOFF_MAX_NS);
+}
+
+static int session_hello(struct chat *chat)
+{
+	char line[LINE_LEN_MAX];
+	int len = snprintf(line, sizeof line, "#h HELLO 1 pub=%016llx batch%s%s%s",
+		(unsigned long long)chat->publisher, chat->name[0] ? " name=" : "", chat->name,
+		chat->wants_direct ? " direct" : "");
+	struct iovec part = { line, (size_t)len };
+
+	return link_send(&chat->link, &part, 1);
+}
+
+int session_connect(struct chat *chat, bool may_ask)
+{
+	uid_t uid;
+	int r;
+
+	r = link_connect(&chat->link, chat->path, &uid);
+	if (r)
+		return r;
+	if (!trust_is_given(uid) && (may_ask || uid != chat->broker_uid) &&
+		!(may_ask && chat->trust && chat->trust(chat->userdata, chat->path, uid))) {
+		link_close(&chat->link);
+		trust_explain(chat->error, sizeof chat->error, chat->path, uid);
+		return -EPERM;
+	}
+	chat->broker_uid = uid;
+	chat->farewell = (struct farewell){ 0 };
+	r = session_hello(chat);
+	if (r) {
+		link_close(&chat->link);
+		return r;
+	}
+	link_set_timer(&chat->link, 0);
+	chat->state = SESSION_HELLO;
+	return 0;
+}
+
+void session_tick(struct chat *chat)
+{
+	int r;
+
+	if (chat->state != SESSION_DOWN || link_now() < chat->retry_at)
+		return;
+	r = session_connect(chat, false);
+	if (!r)
+		return;
+	if (r == -EPERM && !chat->has_told_trust)
+		chat->has_told_trust = inbox_store_down(&chat->inbox, "", chat->error, false) == 0;
+	session_schedule(chat);
+}
+
+static void session_end(struct chat *chat, int error, const char *text)
+{
+	chat->state = SESSION_ENDED;
+	chat->end_error = error;
+	snprintf(chat->end_text, sizeof chat->end_text, "%s", text);
+	link_set_timer(&chat->link, 0);
+}
+
+void session_lose(struct chat *chat, const char *text)
+{
+	const struct farewell *farewell = &chat->farewell;
+	bool was_up = chat->state == SESSION_RESUMING || chat->state == SESSION_UP;
+	struct cursor *cursor;
+
+	if (!link_is_open(&chat->link))
+		return;
+	link_close(&chat->link);
+	if (farewell->code[0])
+		text = farewell->text[0] ? farewell->text : farewell->code;
+	for (uint32_t at = 0; (cursor = cursors_next(&chat->cursors, &at));)
+		cursor->wants_join = cursor->awaits_join = false;
+	chat->n_joins = 0;
+	if (chat->waiter && chat->waiter->state == WAITER_WAITS)
+		chat->waiter->state = WAITER_LOST;
+	if (chat->state == SESSION_UP && link_now() - chat->up_since >= CALM_NS)
+		chat->backoff_ns = BACKOFF_MIN_NS;
+	if (chat->is_opening || chat->is_once || farewell->is_final) {
+		session_end(
+			chat, farewell->is_final || !chat->is_once ? -ESHUTDOWN : -ENOTCONN, text);
+		if (chat->is_opening || chat->is_once)
+			return;
+	} else {
+		session_schedule(chat);
+	}
+	/* without memory for the news the session goes on; chat_is_up() still tells */
+	if (was_up || farewell->is_final)
+		(void)inbox_store_down(&chat->inbox, farewell->code, text, farewell->is_final);
+}
+
+/* ---- sending ---- */
+
+/* Send one packet whose record slice is BYTES. True when it went. */
+static bool session_send_batch(struct chat *chat, struct text bytes)
+{
+	struct iovec parts[] = {
+		{ (char *)BATCH_START, BATCH_START_LEN },
+		{ (char *)bytes.data, bytes.len },
+	};
+	int r = link_send(&chat->link, parts, ARRAY_LEN(parts));
+
+	if (r && r != -EAGAIN)
+		session_lose(chat, strerror(-r));
+	return r == 0;
+}
+
+static size_t session_put_join(struct chat *chat, struct cursor *cursor, char *record)
+{
+	char *frame = record + RECORD_HEADER_LEN;
+	uint64_t next, log;
+	int len;
+
+	cursor_resume_point(cursor, &next, &log);
+	cursor->serial_last = ++chat->join_serial;
+	frame[0] = '#';
+	cursor_put_tag(cursor, cursor->serial_last, frame + 1);
+	len = snprintf(frame + 1 + CURSOR_TAG_LEN,
+		JOIN_LEN_MAX - RECORD_HEADER_LEN - 1 - CURSOR_TAG_LEN,
+		" JOIN %s since=%llu log=%016llx%s", cursor->target, (unsigned long long)next,
+		(unsigned long long)log, cursor->wants_presence ? " presence" : "");
+	record_close(record, 1 + CURSOR_TAG_LEN + (size_t)len);
+	return record_size(1 + CURSOR_TAG_LEN + (size_t)len);
+}
+
+/* Send one packet of JOINs. True when there may be more. */
+static bool session_push_joins(struct chat *chat)
+{
+	char records[JOINS_LEN_MAX];
+	struct cursor *cursor, *sent[JOINS_MAX];
+	uint32_t at = chat->join_at, n_sent = 0;
+	size_t len = 0;
+
+	while (n_sent < JOINS_MAX && len + JOIN_LEN_MAX <= sizeof records &&
+		(cursor = cursors_next(&chat->cursors, &at))) {
+		if (!cursor->wants_join)
+			continue;
+		len += session_put_join(chat, cursor, records + len);
+		sent[n_sent++] = cursor;
+	}
+	if (n_sent > 0 && !session_send_batch(chat, (struct text){ records, len }))
+		return false;
+	chat->join_at = at;
+	for (uint32_t i = 0; i < n_sent; i++) {
+		sent[i]->wants_join = false;
+		sent[i]->awaits_join = true;
+	}
+	return n_sent > 0;
+}
+
+void session_push(struct chat *chat)
+{
+	struct text slice;
+
+	if (chat->state != SESSION_RESUMING && chat->state != SESSION_UP)
+		return;
+	while (chat->join_at < chat->cursors.n_slots && chat->n_joins > 0)
+		if (!session_push_joins(chat))
+			break;
+	while (chat->state == SESSION_UP) {
+		slice = outbox_slice(&chat->outbox);
+		if (slice.len == 0 || !session_send_batch(chat, slice))
+			break;
+		outbox_advance(&chat->outbox, slice.len);
+	}
+	chat->tried_len = outbox_unsent(&chat->outbox);
+}
+
+/* ---- cursors of a new connection ---- */
+
+void session_check_joins(struct chat *chat)
+{
+	if (chat->state != SESSION_RESUMING || chat->n_joins > 0)
+		return;
+	chat->state = SESSION_UP;
+	chat->up_since = link_now();
+	chat->has_told_trust = false;
+	outbox_rewind(&chat->outbox);
+	if (!chat->is_opening)
+		(void)inbox_store_up(&chat->inbox);
+}
+
+void session_resume(struct chat *chat)
+{
+	struct cursor *cursor;
+
+	chat->state = SESSION_RESUMING;
+	chat->n_joins = 0;
+	chat->join_at = 0;
+	for (uint32_t at = 0; (cursor = cursors_next(&chat->cursors, &at));) {
+		if (cursor->state == CURSOR_ASKED)
+			continue;
+		cursor->wants_join = true;
+		chat->n_joins++;
+	}
+	session_check_joins(chat);
+}
+
+void session_replace(struct chat *chat)
+{
+	bool is_greeted = chat->state == SESSION_RESUMING || chat->state == SESSION_UP;
+	struct cursor *cursor;
+
+	chat->inbox.is_dropping = false;
+	chat->join_at = 0;
+	for (uint32_t at = 0; (cursor = cursors_next(&chat->cursors, &at));) {
+		if (cursor->has_moved) /* else it goes on behind what was delivered */
+			cursor_resume_point(cursor, &cursor->next, &cursor->log);
+		cursor_settle(cursor, true);
+		cursor->state = CURSOR_RESUMING;
+		cursor->was_dropped = true;
+		/* an answer that is still to come will do as well */
+		if (!is_greeted || cursor->wants_join || cursor->awaits_join)
+			continue;
+		cursor->wants_join = true;
+		chat->n_joins++;
+	}
+}
+
+void session_forget(struct chat *chat, struct cursor *cursor)
+{
+	if (cursor->wants_join || cursor->awaits_join)
+		chat->n_joins--;
+	cursors_remove(&chat->cursors, cursor);
+	session_check_joins(chat);
+}
+
+/* ---- receiving ---- */
+
+/* Why a connection is lost, by the outcome of link_receive(). */
+static const char *loss_text(int r)
+{
+	if (r == LINK_E_CLOSED)
+		return "the broker closed the connection";
+	if (r == LINK_E_JUNK)
+		return "the broker sent what is no packet of the protocol";
+	return strerror(-r);
+}
+
+int session_read(struct chat *chat)
+{
+	size_t len;
+	int r;
+
+	if (!link_is_open(&chat->link))
+		return 0;
+	r = link_receive(&chat->link, chat->inbox.buffer, PACKET_LEN_MAX, &len);
+	if (r == -EAGAIN)
+		return 0;
+	if (r)
+		session_lose(chat, loss_text(r));
+	else
+		inbox_start(&chat->inbox, len);
+	return 1;
+}
+
+/* Let one frame arrive. Returns like session_arrive(). */
+static int session_scan_frame(struct chat *chat, struct text text)
+{
+	struct frame frame;
+
+	if (message_is(text))
+		return 1;
+	if (frame_parse(&frame, text)) {
+		session_lose(chat, "the broker sent a frame that is none");
+		return -EPROTO;
+	}
+	return session_arrive(chat, &frame);
+}
+
+/* Let the frames of WALK arrive, whose position is not kept. Returns 1 when some of
+ * it is to be delivered, 0 when nothing is, or -EPROTO. */
+static int session_scan(struct chat *chat, struct inbox walk)
+{
+	struct text text;
+	int r, keep = 0;
+
+	for (;;) {
+		r = inbox_next(&walk, &text);
+		if (r == INBOX_E_END)
+			return keep;
+		if (r) {
+			session_lose(chat, "the broker sent a batch that does not add up");
+			return -EPROTO;
+		}
+		r = session_scan_frame(chat, text);
+		if (r < 0)
+			return r;
+		keep |= r;
+	}
+}
+
+/* A packet is half delivered: let the rest of it arrive before anything newer. */
+static void session_scan_rest(struct chat *chat)
+{
+	struct inbox *inbox = &chat->inbox;
+
+	if (!inbox_is_walking(inbox) || inbox->has_arrived)
+		return;
+	inbox->has_arrived = true;
+	if (session_scan(chat, *inbox) < 0)
+		inbox_discard(inbox);
+}
+
+/* The packet can not be stored. Messages come again, refusals would not. */
+static void session_drop(struct chat *chat, struct inbox walk)
+{
+	struct text text;
+
+	while (!inbox_next(&walk, &text))
+		if (text.len > 2 && memcmp(text.data, "! ", 2) == 0)
+			(void)inbox_store_beyond(&chat->inbox, text.data, text.len);
+}
+
+/* Let one packet arrive. Returns 1 when something happened. */
+static int session_pump(struct chat *chat)
+{
+	struct inbox walk = { 0 };
+	size_t len;
+	int r;
+
+	if (!link_is_open(&chat->link))
+		return 0;
+	if (!chat->arrival)
+		chat->arrival = malloc(PACKET_LEN_MAX);
+	if (!chat->arrival) {
+		session_lose(chat, strerror(ENOMEM));
+		return 1;
+	}
+	r = link_receive(&chat->link, chat->arrival, PACKET_LEN_MAX, &len);
+	if (r == -EAGAIN)
+		return 0;
+	if (r) {
+		session_lose(chat, loss_text(r));
+		return 1;
+	}
+	inbox_walk(&walk, chat->arrival, len);
+	if (session_scan(chat, walk) > 0 && inbox_store(&chat->inbox, chat->arrival, len))
+		session_drop(chat, walk);
+	return 1;
+}
+
+void session_poll(struct chat *chat)
+{
+	session_scan_rest(chat);
+	session_tick(chat);
+	for (int n = 0; n < TURN_MAX && chat->inbox.stored_len < STORE_LEN_EASY; n++)
+		if (session_pump(chat) == 0)
+			break;
+	session_push(chat);
+}
+
+int session_await(struct chat *chat, bool (*is_done)(struct chat *chat, void *argument),
+	void *argument, uint64_t deadline_ns)
+{
+	session_scan_rest(chat);
+	for (unsigned n = 1;; n++) {
+		session_tick(chat);
+		session_push(chat);
+		if (is_done(chat, argument))
+			return 0;
+		if (chat->state == SESSION_ENDED)
+			return session_ended(chat);
+		if (session_pump(chat) > 0 && n % TURN_MAX != 0)
+			continue;
+		if (deadline_ns != UINT64_MAX && link_now() >= deadline_ns)
+			return session_fail(chat, -ETIMEDOUT, "the broker did not answer in time");
+		(void)link_wait(&chat->link, deadline_ns);
+	}
+}
+
+void session_settle(struct chat *chat)
+{
+	bool corked = chat->state == SESSION_UP && outbox_unsent(&chat->outbox) > 0 &&
+		      !chat->link.is_blocked && !chat->link.is_deaf;
+
+	if (chat->is_polled && (corked || !inbox_is_empty(&chat->inbox)))
+		link_set_awake(&chat->link, true);
+}

@@ -1,0 +1,51 @@
+/* shell.h - chat-client for people: the line they type, the rooms they are in. */
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+
+#include "client/chat.h"
+#include "client/connect.h"
+#include "protocol/limits.h"
+
+/* The last so many messages are shown when a room is gone into. */
+#define SHELL_LAST 20
+
+/* The broker of a local socket answers at once, or something is wrong. */
+#define SHELL_ANSWER_TIMEOUT_MS 2000
+
+struct shell {
+	struct chat *chat;                 /* owned */
+	char (*rooms)[TARGET_LEN_MAX + 1]; /* owned: that it has a cursor in; not wall */
+	size_t n_rooms;
+	char target[TARGET_LEN_MAX + 1]; /* what lines are said to; "" in no room */
+	bool is_asked_to_stop;           /* the next line answers "stop the broker?" */
+	bool interrupted;                /* Ctrl-C was the last key, on an empty line */
+	bool lost, leaving;
+	int status;
+	int day; /* of the year, of the message that was shown last; -1 */
+};
+
+/* Talk in the N rooms until told to leave. Standard input and output are a
+ * terminal. Returns a status. */
+int shell_run(const struct settings *settings, int n, char **rooms);
+
+/* Show one line of words that are not a message; escaped. */
+void shell_show(const char *format, ...) _printf_(1, 2);
+
+/* Is it in the room, go into it showing LAST messages, leave it. The latter two
+ * tell what went wrong, and return true when nothing did. */
+bool shell_has(const struct shell *shell, const char *target);
+bool shell_join(struct shell *shell, const char *target, uint64_t last);
+bool shell_part(struct shell *shell, const char *target);
+
+/* Talk to TARGET from now on, "" for nothing. */
+void shell_switch(struct shell *shell, const char *target);
+
+void shell_say(struct shell *shell, const char *target, const char *text);
+
+/* Leave, and end with STATUS. */
+void shell_leave(struct shell *shell, int status);
+
+/* Show why a request failed: R as of chat_request(), with its ANSWER. */
+void shell_refused(struct shell *shell, int r, const char *answer);
