@@ -83,7 +83,7 @@ static int command_rooms(struct call *call)
 {
 	char row[BROKER_ROW_MAX];
 
-	list_for_each(link, &call->broker->rooms.all)
+	list_for_each (link, &call->broker->rooms.all)
 		call->output(call->userdata,
 			broker_room_row(container_of(link, struct room, rooms_link), row));
 	return 0;
@@ -91,13 +91,18 @@ static int command_rooms(struct call *call)
 
 static int command_who(struct call *call)
 {
-	list_for_each(link, &call->broker->sessions)
-	{
+	list_for_each (link, &call->broker->sessions) {
 		struct session *session = container_of(link, struct session, sessions_link);
 
-		call_say(call, "%.*s pid=%d since=%lu", (int)session->author.name.len,
-			session->author.name.len ? session->author.name.data : "", session->pid,
-			(unsigned long)((call->broker->users.now - session->opened_at) / 1000000000));
+		char nobody[16];
+		struct text author = session->author.name;
+
+		if (!session->person) /* connected, and silent so far */
+			author = (struct text){ nobody, (size_t)snprintf(nobody, sizeof nobody,
+								"- %u", session->user->uid) };
+		call_say(call, "%.*s pid=%d since=%lu", (int)author.len, author.data, session->pid,
+			(unsigned long)((call->broker->users.now - session->opened_at) /
+					1000000000));
 	}
 	return 0;
 }
@@ -154,8 +159,7 @@ static int command_kick(struct call *call)
 
 	if (name.len == 0)
 		return call_refuse(call, "a name is missing");
-	list_for_each(link, &call->broker->sessions)
-	{
+	list_for_each (link, &call->broker->sessions) {
 		struct session *session = container_of(link, struct session, sessions_link);
 
 		if (!session->person || !text_equal(text_of(session->person->name), name))

@@ -18,7 +18,7 @@ struct admin {
 	struct watch watch; /* fd -1: there is no FIFO */
 	const char *path;   /* borrowed */
 	char *status_path;  /* owned */
-	gid_t group;	    /* that may write, too; (gid_t)-1: none */
+	gid_t group;        /* that may write, too; (gid_t)-1: none */
 	struct node_lock lock;
 	struct stat node;
 	int guard;

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "broker/broker.h"
+#include "broker/output.h"
 #include "broker/session.h"
 
 static const char *const code_names[] = {
@@ -39,7 +40,7 @@ const char *code_name(enum code code)
 
 static void answer_put(struct session *session, const char *line, int len, size_t size)
 {
-	session_put(session, (struct text){ line, MIN((size_t)len, size - 1) });
+	output_put(session, (struct text){ line, MIN((size_t)len, size - 1) });
 }
 
 void answer_ok(struct session *session, const struct frame *frame)
@@ -48,7 +49,7 @@ void answer_ok(struct session *session, const struct frame *frame)
 	int n;
 
 	if (session_is_plain(session)) {
-		session_put(session, TEXT("*"));
+		output_put(session, TEXT("*"));
 		return;
 	}
 	if (frame->tag.len == 0)
@@ -82,11 +83,11 @@ void answer_row(struct session *session, const struct frame *frame, struct text 
 	if (frame->tag.len == 0)
 		return;
 	n = snprintf(start, sizeof start, "#%.*s + ", (int)frame->tag.len, frame->tag.data);
-	session_put2(session, (struct text){ start, (size_t)n }, row);
+	output_put2(session, (struct text){ start, (size_t)n }, row);
 }
 
-void answer_refuse(struct session *session, const struct frame *frame, enum code code,
-	const char *format, ...)
+void answer_refuse(
+	struct session *session, const struct frame *frame, enum code code, const char *format, ...)
 {
 	char line[ANSWER_LINE_MAX];
 	struct text id;
@@ -107,11 +108,11 @@ void answer_refuse(struct session *session, const struct frame *frame, enum code
 		n = snprintf(line, sizeof line, "! %s %s ", code_names[code],
 			frame->verb == VERB_UNKNOWN ? "?" : verb_name(frame->verb));
 		if (verb_is_request(frame->verb) && frame->n_words > 1 &&
-			frame->word[1].len <= TARGET_LEN_MAX)
+			frame->word[1].len <= TARGET_LEN_MAX && text_is_utf8(frame->word[1]))
 			n += snprintf(line + n, sizeof line - (size_t)n, "%.*s ",
 				(int)frame->word[1].len, frame->word[1].data);
 		id = frame_get(frame, 1, "id");
-		if (id.data && id.len <= NUMBER_DECIMAL_MAX)
+		if (id.data && id.len <= NUMBER_DECIMAL_MAX && text_is_utf8(id))
 			n += snprintf(line + n, sizeof line - (size_t)n, "id=%.*s ", (int)id.len,
 				id.data);
 	}

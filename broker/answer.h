@@ -33,8 +33,8 @@ const char *code_name(enum code code);
 /* Answer "* WORDS" under the frame's tag; without a tag nothing is sent. A plain
  * session gets "*". answer_ok() has no words. */
 void answer_ok(struct session *session, const struct frame *frame);
-_printf_(3, 4) void answer_done(struct session *session, const struct frame *frame,
-	const char *format, ...);
+_printf_(3, 4) void answer_done(
+	struct session *session, const struct frame *frame, const char *format, ...);
 
 /* One row under the tag; nothing without a tag. */
 void answer_row(struct session *session, const struct frame *frame, struct text row);

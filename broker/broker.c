@@ -107,7 +107,8 @@ static int broker_read_settings(struct broker *broker)
 			trace(TRACE_ERROR, "limits file=%s line=%u reason=\"%s\"",
 				broker->config->limits_path, line, settings_strerror(r));
 			settings_deinit(&settings);
-			return r < 0 ? r : BROKER_E_SETTINGS;
+			/* a file that can not be read is as wrong as one with a wrong line */
+			return r == -ENOMEM ? r : BROKER_E_SETTINGS;
 		}
 	}
 	settings_deinit(&broker->settings);
@@ -174,8 +175,7 @@ static void names_ready(struct watch *watch, uint32_t events)
 /* A name went to its Unix user: whoever spoke under it before does not any more. */
 static void broker_evict(struct person *person)
 {
-	list_for_each(link, &person->sessions)
-	{
+	list_for_each (link, &person->sessions) {
 		struct session *session = container_of(link, struct session, person_link);
 
 		trace(TRACE_WARNING, "name returned name=%s from=%u", person->name,
@@ -187,8 +187,8 @@ static void broker_evict(struct person *person)
 
 /* ---- life ---- */
 
-static int broker_watch(struct broker *broker, struct watch *watch, int fd,
-	void (*ready)(struct watch *, uint32_t))
+static int broker_watch(
+	struct broker *broker, struct watch *watch, int fd, void (*ready)(struct watch *, uint32_t))
 {
 	if (fd < 0)
 		return -errno;
@@ -235,13 +235,13 @@ static int broker_open(struct broker *broker)
 	char why[NODE_WHY_MAX];
 	int r;
 
-	r = listener_open(&broker->listener, broker, config->socket, config->mode, config->group,
-		why);
+	r = listener_open(
+		&broker->listener, broker, config->socket, config->mode, config->group, why);
 	if (r) {
 		trace(TRACE_ERROR, "can not listen on %s: %s", config->socket,
-			r > 0		      ? why :
-			r == -ENAMETOOLONG ? "the path is longer than 107 bytes" :
-					     strerror(-r));
+			r > 0                ? why
+			: r == -ENAMETOOLONG ? "the path is longer than 107 bytes"
+					     : strerror(-r));
 		return r == NODE_E_HELD ? BROKER_E_HELD : r > 0 ? BROKER_E_FOREIGN : r;
 	}
 	if (!config->ctl)
@@ -259,7 +259,8 @@ int broker_init(struct broker *broker, const struct broker_config *config)
 
 	*broker = (struct broker){ .config = config, .next_session = 1, .loop.fd = -1 };
 	broker->signals.fd = broker->guard.fd = broker->names.fd = -1;
-	broker->listener = (struct listener){ .watch.fd = -1, .lock.fd = -1, .guard = -1, .spare = -1 };
+	broker->listener =
+		(struct listener){ .watch.fd = -1, .lock.fd = -1, .guard = -1, .spare = -1 };
 	broker->admin.watch.fd = broker->admin.lock.fd = broker->admin.guard = -1;
 	list_init(&broker->sessions);
 	list_init(&broker->ready);
@@ -305,7 +306,7 @@ void broker_deinit(struct broker *broker)
 	admin_close(&broker->admin, broker);
 	listener_close(&broker->listener, broker);
 	if (broker->users.settings) {
-		list_for_each(link, &broker->sessions)
+		list_for_each (link, &broker->sessions)
 			session_end(container_of(link, struct session, sessions_link));
 		broker_free_gone(broker);
 		rooms_deinit(&broker->rooms);
@@ -330,8 +331,8 @@ void broker_stop(struct broker *broker, struct text reason, uid_t uid)
 	broker->stop_requested = true;
 	snprintf(broker->stop_reason, sizeof broker->stop_reason, "%.*s", (int)reason.len,
 		reason.data);
-	trace(TRACE_INFO, "stopping reason=\"%s\" by=%d sessions=%lu", broker->stop_reason, (int)uid,
-		(unsigned long)broker->n_sessions);
+	trace(TRACE_INFO, "stopping reason=\"%s\" by=%d sessions=%lu", broker->stop_reason,
+		(int)uid, (unsigned long)broker->n_sessions);
 }
 
 static void broker_begin_stop(struct broker *broker)
@@ -341,7 +342,7 @@ static void broker_begin_stop(struct broker *broker)
 	notify("STOPPING=1");
 	admin_close(&broker->admin, broker);
 	listener_close(&broker->listener, broker);
-	list_for_each(link, &broker->sessions)
+	list_for_each (link, &broker->sessions)
 		session_close(container_of(link, struct session, sessions_link), true,
 			broker->stop_at, "STOP", "%s", broker->stop_reason);
 }
@@ -363,12 +364,11 @@ static void broker_read(struct broker *broker)
 
 static void broker_mark(struct broker *broker)
 {
-	list_for_each(link, &broker->rooms.dirty)
-	{
+	list_for_each (link, &broker->rooms.dirty) {
 		struct room *room = container_of(link, struct room, dirty_link);
 
 		list_unlink(link);
-		list_for_each(reader, &room->cursors)
+		list_for_each (reader, &room->cursors)
 			reader_schedule(container_of(reader, struct cursor, room_link));
 	}
 }
@@ -383,8 +383,7 @@ static void broker_expire(struct broker *broker)
 {
 	unsigned long n_left = 0;
 
-	list_for_each(link, &broker->closing)
-	{
+	list_for_each (link, &broker->closing) {
 		struct session *session = container_of(link, struct session, closing_link);
 
 		if (broker->users.now < session->deadline)
@@ -393,8 +392,8 @@ static void broker_expire(struct broker *broker)
 		session_end(session);
 	}
 	if (n_left > 0)
-		trace(TRACE_WARNING, "stopped with sessions=%lu that did not take all they were owed",
-			n_left);
+		trace(TRACE_WARNING,
+			"stopped with sessions=%lu that did not take all they were owed", n_left);
 	listener_resume(&broker->listener, broker);
 }
 
@@ -420,8 +419,7 @@ static uint64_t broker_patience(struct broker *broker)
 
 void broker_round(struct broker *broker, uint64_t timeout_ns)
 {
-	loop_wait(&broker->loop, MIN(timeout_ns, broker_patience(broker)));
-	broker->users.now = clock_ns(CLOCK_MONOTONIC);
+	loop_wait(&broker->loop, MIN(timeout_ns, broker_patience(broker)), &broker->users.now);
 	broker_read(broker);
 	if (broker->stop_requested && !broker->is_stopping)
 		broker_begin_stop(broker);

@@ -50,6 +50,7 @@ struct broker {
 	uint64_t n_accepted, n_turned_away, n_packets, n_refused, n_framing, n_kicked;
 	uint64_t n_delivered, n_delivered_bytes, n_gap_records;
 
+	uint64_t packet_time; /* CLOCK_REALTIME ns when the packet in hand was taken up */
 	char input[PACKET_LEN_MAX];
 };
 
@@ -62,7 +63,7 @@ struct broker {
 
 enum {
 	BROKER_E_FOREIGN = 1, /* a path that it needs is somebody else's */
-	BROKER_E_HELD,	      /* another broker serves it */
+	BROKER_E_HELD,        /* another broker serves it */
 	BROKER_E_SETTINGS,    /* the limits file is wrong */
 };
 

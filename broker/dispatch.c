@@ -7,7 +7,7 @@
 
 static const struct {
 	unsigned states; /* bit per state in which the verb may be used */
-	size_t n_words;	 /* at least, without the verb */
+	size_t n_words;  /* at least, without the verb */
 	handler_fn *handler;
 } requests[] = {
 	[VERB_HELLO] = { 1 << SESSION_SHAKING, 1, handle_hello },
@@ -46,7 +46,8 @@ static int dispatch_request(struct session *session, const struct frame *frame)
 	}
 	if (!(requests[frame->verb].states & 1u << session->state)) {
 		answer_refuse(session, frame, CODE_STATE, "%s",
-			session->state == SESSION_OPEN ? "HELLO was said already" : "say HELLO first");
+			session->state == SESSION_OPEN ? "HELLO was said already"
+						       : "say HELLO first");
 		return 0;
 	}
 	if (frame->n_words - 1 < requests[frame->verb].n_words) {
@@ -73,7 +74,7 @@ int dispatch_frame(struct session *session, struct text packet)
 static bool plain_is_frame(int parsed, const struct frame *frame)
 {
 	if (frame->verb == VERB_HELLO || frame->verb == VERB_BATCH)
-		return frame->n_words > 1 || frame->has_body || parsed != 0;
+		return frame->n_words > 1 || frame->tag.len > 0 || frame->has_body || parsed != 0;
 	return verb_is_request(frame->verb) &&
 	       (frame->n_words > 1 || frame->tag.len > 0 || frame->has_body);
 }
@@ -119,6 +120,6 @@ void dispatch_truncated(struct session *session, struct text start)
 	struct frame frame;
 
 	(void)frame_parse(&frame, start); /* for its tag */
-	answer_refuse(session, &frame, CODE_TOOBIG, "the packet is longer than %d bytes",
-		PACKET_LEN_MAX);
+	answer_refuse(
+		session, &frame, CODE_TOOBIG, "the packet is longer than %d bytes", PACKET_LEN_MAX);
 }

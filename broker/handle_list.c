@@ -24,8 +24,7 @@ static void page_end(struct session *session, const struct frame *frame, unsigne
 		answer_done(session, frame, "%u next=%lu", n_rows, (unsigned long)next);
 }
 
-static void who_row(struct session *session, const struct frame *frame,
-	const struct session *other)
+static void who_row(struct session *session, const struct frame *frame, const struct session *other)
 {
 	char row[AUTHOR_LEN_MAX + 40];
 	uint64_t age = session->broker->users.now - other->opened_at;
@@ -40,8 +39,7 @@ static void who_all(struct session *session, const struct frame *frame, uint64_t
 {
 	unsigned n_rows = 0;
 
-	list_for_each(link, &session->broker->sessions)
-	{
+	list_for_each (link, &session->broker->sessions) {
 		struct session *other = container_of(link, struct session, sessions_link);
 
 		/* the first session has number 1 */
@@ -84,8 +82,7 @@ int handle_who(struct session *session, const struct frame *frame)
 		answer_refuse(session, frame, CODE_NOROOM, "no such room");
 		return 0;
 	}
-	list_for_each(link, &room->cursors)
-	{
+	list_for_each (link, &room->cursors) {
 		struct cursor *cursor = container_of(link, struct cursor, room_link);
 
 		if (cursor->number <= after)
@@ -105,15 +102,8 @@ int handle_who(struct session *session, const struct frame *frame)
 /* Conversations are their two people's business. */
 static bool room_is_visible(const struct session *session, const struct room *room)
 {
-	struct text names[2], own = text_of(session->person->name);
-
-	if (!room_is_conversation(room))
-		return true;
-	text_is_conversation(room_target(room), &names[0], &names[1]);
-	for (int i = 0; i < 2; i++)
-		if (text_equal(names[i], own) && room->party[i] == session->user->uid)
-			return true;
-	return false;
+	return !room_is_conversation(room) ||
+	       room_has_party(room, text_of(session->person->name), session->user->uid);
 }
 
 int handle_rooms(struct session *session, const struct frame *frame)
@@ -126,8 +116,7 @@ int handle_rooms(struct session *session, const struct frame *frame)
 		answer_refuse(session, frame, CODE_ARGS, "after= is malformed");
 		return 0;
 	}
-	list_for_each(link, &session->broker->rooms.all)
-	{
+	list_for_each (link, &session->broker->rooms.all) {
 		struct room *room = container_of(link, struct room, rooms_link);
 
 		if (room->number <= after || !room_is_visible(session, room))

@@ -30,8 +30,7 @@ static bool target_other(struct session *session, struct text target, struct tex
 		*ret_other = (struct text){ target.data + 1, target.len - 1 };
 		return true;
 	}
-	if (!text_is_conversation(target, &a, &b) ||
-		(!text_equal(a, own) && !text_equal(b, own)))
+	if (!text_is_conversation(target, &a, &b) || (!text_equal(a, own) && !text_equal(b, own)))
 		return false;
 	*ret_other = text_equal(a, own) ? b : a;
 	return true;
@@ -110,15 +109,22 @@ static int target_room(struct session *session, const struct frame *frame, struc
 
 /* ---- JOIN, PART ---- */
 
-/* "SEQ" or "@NS"; the number of the record it means. */
-static bool position_parse(const struct room *room, struct text word, uint64_t *ret_seq)
+/* "SEQ" or "@NS"; the number of the record it means: the first at or after NS, or
+ * with IS_END the last at or before. */
+static bool position_parse(
+	const struct room *room, struct text word, bool is_end, uint64_t *ret_seq)
 {
 	if (word.len > 0 && word.data[0] == '@') {
 		uint64_t time;
 
 		if (!number_parse((struct text){ word.data + 1, word.len - 1 }, &time))
 			return false;
-		*ret_seq = log_find_time(&room->log, time);
+		if (!is_end)
+			*ret_seq = log_find_time(&room->log, time);
+		else if (time == UINT64_MAX)
+			*ret_seq = room->log.next - 1;
+		else
+			*ret_seq = log_find_time(&room->log, time + 1) - 1;
 		return true;
 	}
 	return number_parse(word, ret_seq) && *ret_seq > 0;
@@ -126,8 +132,8 @@ static bool position_parse(const struct room *room, struct text word, uint64_t *
 
 /* Where the request wants the cursor: fills in at.seq, is_reset and asked. False
  * when a word is malformed. */
-static bool join_position(const struct frame *frame, const struct room *room,
-	struct cursor *ret_cursor)
+static bool join_position(
+	const struct frame *frame, const struct room *room, struct cursor *ret_cursor)
 {
 	struct text since = frame_get(frame, 2, "since"), last = frame_get(frame, 2, "last");
 	struct text log = frame_get(frame, 2, "log");
@@ -142,7 +148,7 @@ static bool join_position(const struct frame *frame, const struct room *room,
 			return false;
 		ret_cursor->at.seq = room->log.next - MIN(n, room->log.next - room->log.first);
 	} else if (since.data) {
-		if (!position_parse(room, since, &n))
+		if (!position_parse(room, since, false, &n))
 			return false;
 		ret_cursor->at.seq = n;
 		if ((log.data && id != room->id) || n > room->log.next) {
@@ -235,14 +241,15 @@ int handle_say_in(struct session *session, const struct frame *frame, struct tex
 	if (r || !room)
 		return r;
 	if (text_equal(room->link.key, TEXT("wall")) && !session_is_admin(session)) {
-		answer_refuse(session, frame, CODE_DENIED, "only the broker's user and root speak here");
+		answer_refuse(
+			session, frame, CODE_DENIED, "only the broker's user and root speak here");
 		rooms_release(&broker->rooms, room);
 		return 0;
 	}
 	if (room_is_conversation(room))
 		reader_join_direct(broker, room);
-	r = room_append(&broker->rooms, room, &session->author, id, value, body,
-		broker_now(broker), &seq);
+	r = room_append(
+		&broker->rooms, room, &session->author, id, value, body, broker->packet_time, &seq);
 	switch (r) {
 	case 0:
 	case ROOM_E_DUPLICATE:
@@ -314,8 +321,8 @@ int handle_past(struct session *session, const struct frame *frame)
 		return r;
 	first = room->log.first;
 	last = room->log.next - 1;
-	if ((from.data && !position_parse(room, from, &first)) ||
-		(to.data && !position_parse(room, to, &last))) {
+	if ((from.data && !position_parse(room, from, false, &first)) ||
+		(to.data && !position_parse(room, to, true, &last))) {
 		answer_refuse(session, frame, CODE_ARGS, "from= or to= is malformed");
 		return 0;
 	}

@@ -6,6 +6,7 @@
 #include "broker/admin.h"
 #include "broker/broker.h"
 #include "broker/dispatch.h"
+#include "broker/reader.h"
 #include "broker/trace.h"
 #include "protocol/number.h"
 #include "protocol/packet.h"
@@ -44,7 +45,8 @@ int handle_hello(struct session *session, const struct frame *frame)
 	char own[NAME_LEN_MAX + 1];
 	struct text name = frame_get(frame, 2, "name"), pub = frame_get(frame, 2, "pub");
 	struct users *users = &session->broker->users;
-	uint64_t label = 0;
+	struct text direct = frame_get(frame, 2, "direct");
+	uint64_t label = 0, since = 0;
 	int r;
 
 	if (!text_equal(frame->word[1], TEXT("1"))) {
@@ -53,6 +55,12 @@ int handle_hello(struct session *session, const struct frame *frame)
 	}
 	if (pub.data && !number_parse_hex(pub, &label)) {
 		answer_refuse(session, frame, CODE_ARGS, "pub= is not 1 to 16 hexadecimal digits");
+		return 0;
+	}
+	if (direct.data &&
+		(direct.len < 2 || direct.data[0] != '@' ||
+			!number_parse((struct text){ direct.data + 1, direct.len - 1 }, &since))) {
+		answer_refuse(session, frame, CODE_ARGS, "direct= is not @ and a time in ns");
 		return 0;
 	}
 	if (!name.data) {
@@ -66,6 +74,7 @@ int handle_hello(struct session *session, const struct frame *frame)
 	if (session->person) {
 		list_unlink(&session->person_link);
 		users_put_person(users, TAKE(session->person));
+		session->author.name.len = 0; /* it lay there */
 	}
 	r = session_set_person(session, name);
 	if (r < 0) {
@@ -77,7 +86,7 @@ int handle_hello(struct session *session, const struct frame *frame)
 		session->author.label = label;
 		number_put_hex(session->author.label_text, label);
 	}
-	session->has_direct = frame_has(frame, 2, "direct");
+	session->has_direct = direct.data || frame_has(frame, 2, "direct");
 	session_set_state(session, SESSION_OPEN);
 	answer_done(session, frame, "1 name=%s uid=%u broker=%s max=%d%s%s", session->person->name,
 		session->user->uid, CHAT_VERSION, PACKET_LEN_MAX,
@@ -86,6 +95,8 @@ int handle_hello(struct session *session, const struct frame *frame)
 		session->has_batch = true;
 		packet_set_buffer(session->watch.fd, SESSION_BUFFER);
 	}
+	if (direct.data)
+		reader_join_direct_since(session, since);
 	return 0;
 }
 
@@ -154,8 +165,8 @@ int handle_ctl(struct session *session, const struct frame *frame)
 		answer_refuse(session, frame, CODE_ARGS, "a command is missing");
 		return 0;
 	}
-	r = admin_command(session->broker, text_chomp(command), session->user->uid, ctl_line, &ctl,
-		&why);
+	r = admin_command(
+		session->broker, text_chomp(command), session->user->uid, ctl_line, &ctl, &why);
 	if (r < 0)
 		answer_error(session, frame, r);
 	else if (r)

@@ -20,8 +20,8 @@ static unsigned line_add(struct line_reader *reader, const char *data, size_t le
 	return 0;
 }
 
-unsigned line_feed(struct line_reader *reader, const char *data, size_t len, line_fn *fn,
-	void *userdata)
+unsigned line_feed(
+	struct line_reader *reader, const char *data, size_t len, line_fn *fn, void *userdata)
 {
 	unsigned n_dropped = 0;
 

@@ -23,8 +23,8 @@ typedef void line_fn(void *userdata, struct text line);
 
 /* Take LEN bytes; call FN for each line that is complete. Returns how many lines
  * were dropped for being over the cap. */
-unsigned line_feed(struct line_reader *reader, const char *data, size_t len, line_fn *fn,
-	void *userdata);
+unsigned line_feed(
+	struct line_reader *reader, const char *data, size_t len, line_fn *fn, void *userdata);
 
 /* Is there half a line? */
 bool line_is_partial(const struct line_reader *reader);

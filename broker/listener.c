@@ -55,8 +55,8 @@ static int listener_remove_old(struct listener *listener, const struct sockaddr_
 }
 
 /* Make the file, with its mode and group, and listen. */
-static int listener_bind(struct listener *listener, int fd, const struct sockaddr_un *address,
-	socklen_t len)
+static int listener_bind(
+	struct listener *listener, int fd, const struct sockaddr_un *address, socklen_t len)
 {
 	bool has_group = listener->group != (gid_t)-1;
 	mode_t old;
@@ -90,8 +90,8 @@ static void listener_guard(struct listener *listener, struct broker *broker)
 		IN_ATTRIB | IN_DELETE_SELF | IN_MOVE_SELF | IN_DONT_FOLLOW);
 }
 
-static int listener_start(struct listener *listener, struct broker *broker,
-	char why[static NODE_WHY_MAX])
+static int listener_start(
+	struct listener *listener, struct broker *broker, char why[static NODE_WHY_MAX])
 {
 	struct sockaddr_un address;
 	socklen_t len;
@@ -154,6 +154,8 @@ void listener_resume(struct listener *listener, struct broker *broker)
 	if (!listener->is_paused || broker->users.now < listener->resume_at)
 		return;
 	listener->is_paused = false;
+	if (listener->spare < 0) /* there was none left even for it */
+		listener->spare = open("/dev/null", O_RDONLY | O_CLOEXEC);
 	loop_change(&broker->loop, &listener->watch, EPOLLIN);
 }
 
@@ -173,20 +175,18 @@ static void listener_greet(struct broker *broker, int fd)
 	}
 }
 
-static void listener_ready(struct watch *watch, uint32_t events)
+/* Accept up to LISTENER_TURN. Returns whether more may be waiting. */
+static bool listener_accept(struct listener *listener, struct broker *broker)
 {
-	struct listener *listener = container_of(watch, struct listener, watch);
-	struct broker *broker = container_of(listener, struct broker, listener);
-
 	for (int i = 0; i < LISTENER_TURN; i++) {
-		int fd = accept4(watch->fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+		int fd = accept4(listener->watch.fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
 
 		if (fd >= 0) {
 			listener_greet(broker, fd);
 			continue;
 		}
 		if (errno == EAGAIN)
-			return;
+			return false;
 		if (errno == EINTR || errno == ECONNABORTED)
 			continue;
 		if (errno == EMFILE && listener->spare >= 0) {
@@ -196,8 +196,16 @@ static void listener_ready(struct watch *watch, uint32_t events)
 			continue;
 		}
 		listener_pause(listener, broker, errno);
-		return;
+		return false;
 	}
+	return true;
+}
+
+static void listener_ready(struct watch *watch, uint32_t events)
+{
+	struct listener *listener = container_of(watch, struct listener, watch);
+
+	listener_accept(listener, container_of(listener, struct broker, listener));
 }
 
 int listener_open(struct listener *listener, struct broker *broker, const char *path, mode_t mode,
@@ -258,12 +266,15 @@ void listener_check(struct listener *listener, struct broker *broker)
 		node_is_same(listener->path, &listener->node))
 		return;
 	/* whoever connected before it vanished is let in first */
-	listener_ready(&listener->watch, EPOLLIN);
+	while (listener_accept(listener, broker))
+		;
 	listener_close(listener, broker);
 	why[0] = '\0';
 	r = listener_start(listener, broker, why);
 	if (r)
-		trace(TRACE_ERROR, "socket lost path=%s reason=\"%s\"; new clients can not come until a restart",
+		trace(TRACE_ERROR,
+			"socket lost path=%s reason=\"%s\"; new clients can not come until a "
+			"restart",
 			listener->path, r < 0 ? strerror(-r) : why);
 	else
 		trace(TRACE_WARNING, "socket vanished path=%s; made again", listener->path);

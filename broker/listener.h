@@ -20,8 +20,8 @@ struct listener {
 	gid_t group; /* (gid_t)-1: unchanged */
 	struct node_lock lock;
 	struct stat node; /* what was bound */
-	int guard;	  /* inotify watch on the node, -1 */
-	int spare;	  /* a descriptor to give up when there are none left */
+	int guard;        /* inotify watch on the node, -1 */
+	int spare;        /* a descriptor to give up when there are none left */
 	bool is_paused;
 	uint64_t resume_at;
 };

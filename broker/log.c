@@ -30,7 +30,7 @@ struct index_entry {
 struct segment {
 	struct list link;
 	uint64_t first; /* number of its first record */
-	uint64_t next;	/* number behind its last record */
+	uint64_t next;  /* number behind its last record */
 	uint32_t number;
 	uint32_t used;
 	uint32_t size;
@@ -177,7 +177,8 @@ void log_commit(struct log *log, size_t frame_len, uint64_t time)
 
 /* The index entry to start walking from: the last one for which BEFORE holds. */
 static const struct index_entry *segment_index(const struct segment *segment, uint64_t key,
-	bool (*before)(const struct segment *segment, const struct index_entry *entry, uint64_t key))
+	bool (*before)(
+		const struct segment *segment, const struct index_entry *entry, uint64_t key))
 {
 	uint32_t low = 0, high = segment->n_index;
 
@@ -192,8 +193,8 @@ static const struct index_entry *segment_index(const struct segment *segment, ui
 	return &segment->index[low];
 }
 
-static bool is_at_or_before_seq(const struct segment *segment, const struct index_entry *entry,
-	uint64_t seq)
+static bool is_at_or_before_seq(
+	const struct segment *segment, const struct index_entry *entry, uint64_t seq)
 {
 	return segment->first + entry->seq <= seq;
 }
@@ -235,8 +236,8 @@ static uint64_t record_time(const char *record)
 	return time;
 }
 
-static bool is_before_time(const struct segment *segment, const struct index_entry *entry,
-	uint64_t time)
+static bool is_before_time(
+	const struct segment *segment, const struct index_entry *entry, uint64_t time)
 {
 	return record_time(segment->data + entry->offset) < time;
 }

@@ -18,7 +18,7 @@ struct segment;
 
 struct log {
 	uint64_t first; /* number of the oldest record kept; next when there is none */
-	uint64_t next;	/* number that the next record gets */
+	uint64_t next;  /* number that the next record gets */
 	uint64_t last_time;
 	uint64_t bytes; /* allocated: what the caller accounts for */
 	struct list segments;

@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <limits.h>
 #include <sys/epoll.h>
+#include <time.h>
 #include <unistd.h>
 
 #define EVENTS_MAX 256
@@ -43,15 +44,20 @@ void loop_remove(struct loop *loop, struct watch *watch)
 	(void)epoll_ctl(loop->fd, EPOLL_CTL_DEL, watch->fd, NULL);
 }
 
-void loop_wait(struct loop *loop, uint64_t timeout_ns)
+void loop_wait(struct loop *loop, uint64_t timeout_ns, uint64_t *ret_now)
 {
 	struct epoll_event events[EVENTS_MAX];
 	uint64_t ms = timeout_ns / 1000000 + (timeout_ns % 1000000 != 0);
+	struct timespec ts;
 	int n;
 
 	n = epoll_wait(loop->fd, events, EVENTS_MAX,
-		timeout_ns == UINT64_MAX ? -1 : ms > INT_MAX ? INT_MAX : (int)ms);
+		timeout_ns == UINT64_MAX ? -1
+		: ms > INT_MAX           ? INT_MAX
+					 : (int)ms);
 	assert(n >= 0 || errno == EINTR);
+	clock_gettime(CLOCK_MONOTONIC, &ts);
+	*ret_now = (uint64_t)ts.tv_sec * 1000000000 + (uint64_t)ts.tv_nsec;
 	for (int i = 0; i < n; i++) {
 		struct watch *watch = events[i].data.ptr;
 

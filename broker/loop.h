@@ -23,5 +23,5 @@ void loop_change(struct loop *loop, struct watch *watch, uint32_t events);
 void loop_remove(struct loop *loop, struct watch *watch);
 
 /* Wait at most TIMEOUT_NS (UINT64_MAX: for ever) and call the watches that are
- * ready. */
-void loop_wait(struct loop *loop, uint64_t timeout_ns);
+ * ready. *ret_now is set in between, to CLOCK_MONOTONIC ns. */
+void loop_wait(struct loop *loop, uint64_t timeout_ns, uint64_t *ret_now);

@@ -15,7 +15,7 @@
 enum {
 	NODE_E_ABSENT = 1,
 	NODE_E_FOREIGN, /* another user's, or of another type; WHY says it */
-	NODE_E_HELD,	/* another process has the lock; WHY says it */
+	NODE_E_HELD,    /* another process has the lock; WHY says it */
 };
 
 /* Is PATH a file of type TYPE (S_IFSOCK, ...) that belongs to this process's user?

@@ -26,7 +26,7 @@ enum nss_status {
 struct nss_query {
 	struct list queue_link;
 	enum nss_status status; /* NSS_ASKED until nss_take() */
-	bool by_name;		/* else by uid */
+	bool by_name;           /* else by uid */
 	uid_t uid;
 	char name[NAME_LEN_MAX + 1];
 	struct {

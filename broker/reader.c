@@ -5,23 +5,22 @@
 #include <stdio.h>
 
 #include "broker/broker.h"
+#include "broker/output.h"
 
 void reader_schedule(struct cursor *cursor)
 {
 	struct session *session = cursor->session;
 
-	if (session->is_deaf || list_is_linked(&cursor->pending_link) ||
-		!cursor_is_behind(cursor))
+	if (session->is_deaf || list_is_linked(&cursor->pending_link) || !cursor_is_behind(cursor))
 		return;
 	list_append(&session->pending, &cursor->pending_link);
-	session_schedule(session);
+	output_schedule(session);
 }
 
 /* Does the person read the room from another terminal, too? */
 static bool person_reads_elsewhere(struct session *session, struct room *room)
 {
-	list_for_each(link, &session->person->sessions)
-	{
+	list_for_each (link, &session->person->sessions) {
 		struct session *other = container_of(link, struct session, person_link);
 
 		if (other != session &&
@@ -68,11 +67,12 @@ void reader_part(struct session *session, struct cursor *cursor)
 
 void reader_part_all(struct session *session)
 {
-	list_for_each(link, &session->cursors)
+	list_for_each (link, &session->cursors)
 		reader_part(session, container_of(link, struct cursor, session_link));
 }
 
-static void reader_announce(struct session *session, struct room *room)
+/* Place a cursor before record SEQ and say so, unless there is one already. */
+static void reader_announce(struct session *session, struct room *room, uint64_t seq)
 {
 	char line[TARGET_LEN_MAX + 96];
 	struct text target = room_target(room);
@@ -84,13 +84,32 @@ static void reader_announce(struct session *session, struct room *room)
 	r = reader_join(session, room, &cursor);
 	if (r)
 		n = snprintf(line, sizeof line,
-			"! QUOTA CURSOR %.*s the limit of cursors: this conversation is not delivered",
+			"! QUOTA CURSOR %.*s the limit of cursors: this conversation is not "
+			"delivered",
 			(int)target.len, target.data);
 	else
 		n = snprintf(line, sizeof line, "CURSOR %.*s %lu first=%lu log=%016lx",
-			(int)target.len, target.data, (unsigned long)room->log.next,
+			(int)target.len, target.data, (unsigned long)seq,
 			(unsigned long)room->log.first, (unsigned long)room->id);
-	session_put(session, (struct text){ line, (size_t)n });
+	output_put(session, (struct text){ line, (size_t)n });
+	if (r)
+		return;
+	log_seek(&room->log, seq, &cursor->at);
+	reader_schedule(cursor);
+}
+
+void reader_join_direct_since(struct session *session, uint64_t time)
+{
+	list_for_each (link, &session->broker->rooms.all) {
+		struct room *room = container_of(link, struct room, rooms_link);
+		uint64_t seq;
+
+		if (!room_has_party(room, text_of(session->person->name), session->user->uid))
+			continue;
+		seq = log_find_time(&room->log, time);
+		if (seq < room->log.next)
+			reader_announce(session, room, seq);
+	}
 }
 
 void reader_join_direct(struct broker *broker, struct room *room)
@@ -103,12 +122,11 @@ void reader_join_direct(struct broker *broker, struct room *room)
 
 		if (!person)
 			continue;
-		list_for_each(link, &person->sessions)
-		{
+		list_for_each (link, &person->sessions) {
 			struct session *session = container_of(link, struct session, person_link);
 
 			if (session->has_direct && session->state == SESSION_OPEN)
-				reader_announce(session, room);
+				reader_announce(session, room, room->log.next);
 		}
 	}
 }

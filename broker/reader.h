@@ -16,5 +16,9 @@ void reader_part_all(struct session *session);
  * sessions of both that asked for it with "direct". */
 void reader_join_direct(struct broker *broker, struct room *room);
 
+/* The same for one session and every conversation of its person that has messages
+ * from TIME on: the cursor stands before the first of them. */
+void reader_join_direct_since(struct session *session, uint64_t time);
+
 /* There may be something to send for CURSOR: put it in line. */
 void reader_schedule(struct cursor *cursor);

@@ -23,8 +23,9 @@
 #define PRESENCE_BYTES (16 * 1024)
 
 /* A MSG line without its body: verb, target, two numbers, author, p=. */
-#define MSG_LINE_MAX (4 + TARGET_LEN_MAX + 2 * (NUMBER_DECIMAL_MAX + 1) + 2 + AUTHOR_LEN_MAX + 3 + \
-		      NUMBER_HEX_LEN + 1 + NUMBER_DECIMAL_MAX + 1)
+#define MSG_LINE_MAX                                                                               \
+	(4 + TARGET_LEN_MAX + 2 * (NUMBER_DECIMAL_MAX + 1) + 2 + AUTHOR_LEN_MAX + 3 +              \
+		NUMBER_HEX_LEN + 1 + NUMBER_DECIMAL_MAX + 1)
 _Static_assert(RECORD_HEADER_LEN + MSG_LINE_MAX + BODY_LEN_MAX + 7 <= BATCH_LEN_MAX,
 	"the largest record fits one packet");
 
@@ -72,8 +73,8 @@ static void room_free(struct rooms *rooms, struct room *room)
 	while (room->log.bytes > 0)
 		room_take_oldest(rooms, room);
 	while (!list_is_empty(&room->publishers))
-		publisher_free(rooms, room, container_of(list_first(&room->publishers),
-						    struct publisher, recent_link));
+		publisher_free(rooms, room,
+			container_of(list_first(&room->publishers), struct publisher, recent_link));
 	rooms->epoch++;
 	table_remove(&rooms->by_key, &room->link);
 	list_unlink(&room->rooms_link);
@@ -87,7 +88,7 @@ static void room_free(struct rooms *rooms, struct room *room)
 
 void rooms_deinit(struct rooms *rooms)
 {
-	list_for_each(link, &rooms->all)
+	list_for_each (link, &rooms->all)
 		room_free(rooms, container_of(link, struct room, rooms_link));
 	assert(rooms->log_bytes == 0);
 	table_deinit(&rooms->by_key);
@@ -182,7 +183,8 @@ int rooms_get_conversation(struct rooms *rooms, struct text a, uid_t uid_a, stru
 	if (!room && !create)
 		return ROOM_E_NONE;
 	if (!room) {
-		r = room_new(rooms, (struct text){ key, (size_t)n }, a.len + b.len + 2, user, &room);
+		r = room_new(
+			rooms, (struct text){ key, (size_t)n }, a.len + b.len + 2, user, &room);
 		if (r)
 			return r;
 		room->party[0] = uid_a;
@@ -190,6 +192,16 @@ int rooms_get_conversation(struct rooms *rooms, struct text a, uid_t uid_a, stru
 	}
 	*ret_room = room;
 	return 0;
+}
+
+bool room_has_party(const struct room *room, struct text name, uid_t uid)
+{
+	struct text names[2];
+
+	if (!text_is_conversation(room_target(room), &names[0], &names[1]))
+		return false;
+	return (text_equal(names[0], name) && room->party[0] == uid) ||
+	       (text_equal(names[1], name) && room->party[1] == uid);
 }
 
 void rooms_release(struct rooms *rooms, struct room *room)
@@ -202,8 +214,7 @@ uint64_t rooms_expire(struct rooms *rooms, uint64_t now)
 {
 	uint64_t limit = rooms->settings->limit[LIMIT_ROOM_IDLE] * UINT64_C(1000000000);
 
-	list_for_each(link, &rooms->idle)
-	{
+	list_for_each (link, &rooms->idle) {
 		struct room *room = container_of(link, struct room, idle_link);
 
 		if (now - room->idle_since < limit)
@@ -215,8 +226,8 @@ uint64_t rooms_expire(struct rooms *rooms, uint64_t now)
 
 /* ---- publishers: said once ---- */
 
-static struct publisher *room_find_publisher(struct rooms *rooms, struct room *room,
-	const struct author *author)
+static struct publisher *room_find_publisher(
+	struct rooms *rooms, struct room *room, const struct author *author)
 {
 	uint64_t key[3] = { author->label, author->uid, room->number };
 	struct table_link *link;
@@ -232,8 +243,7 @@ static void room_forget_publisher(struct rooms *rooms, struct room *room, uid_t 
 	struct publisher *own = NULL;
 	unsigned n_own = 0;
 
-	list_for_each(link, &room->publishers)
-	{
+	list_for_each (link, &room->publishers) {
 		struct publisher *publisher = container_of(link, struct publisher, recent_link);
 
 		if (publisher->key.uid == uid) {
@@ -244,12 +254,12 @@ static void room_forget_publisher(struct rooms *rooms, struct room *room, uid_t 
 	if (n_own >= PUBLISHERS_OF_UID)
 		publisher_free(rooms, room, own);
 	else if (room->n_publishers >= PUBLISHERS_MAX)
-		publisher_free(rooms, room, container_of(list_first(&room->publishers),
-						    struct publisher, recent_link));
+		publisher_free(rooms, room,
+			container_of(list_first(&room->publishers), struct publisher, recent_link));
 }
 
-static struct publisher *room_get_publisher(struct rooms *rooms, struct room *room,
-	const struct author *author)
+static struct publisher *room_get_publisher(
+	struct rooms *rooms, struct room *room, const struct author *author)
 {
 	struct publisher *publisher;
 
@@ -326,15 +336,13 @@ static void rooms_make_room(struct rooms *rooms, struct room *keep)
 		struct quota_account *most = NULL;
 		struct room *largest = NULL;
 
-		list_for_each(link, &rooms->all)
-		{
+		list_for_each (link, &rooms->all) {
 			struct room *room = container_of(link, struct room, rooms_link);
 
 			if (!most || room->owner->account->log_bytes > most->log_bytes)
 				most = room->owner->account;
 		}
-		list_for_each(link, &most->rooms)
-		{
+		list_for_each (link, &most->rooms) {
 			struct room *room = container_of(link, struct room, owner_link);
 
 			if (!largest || room->log.bytes > largest->log.bytes)
@@ -355,8 +363,9 @@ static char *put(char *dst, const char *data, size_t len)
 	return dst + len;
 }
 
+/* ID is 0 where there is none. */
 static size_t room_compose(const struct room *room, char *frame, const struct author *author,
-	struct text id, struct text body, uint64_t time)
+	uint64_t id, struct text body, uint64_t time)
 {
 	char *p = frame;
 
@@ -368,19 +377,19 @@ static size_t room_compose(const struct room *room, char *frame, const struct au
 	p += number_put(p, time);
 	*p++ = ' ';
 	p = put(p, author->name.data, author->name.len);
-	if (id.len > 0) {
+	if (id > 0) {
 		p = put(p, " p=", 3);
 		p = put(p, author->label_text, NUMBER_HEX_LEN);
 		*p++ = ':';
-		p = put(p, id.data, id.len);
+		p += number_put(p, id); /* as it is looked for: without leading zeros */
 	}
 	*p++ = '\n';
 	p = put(p, body.data, body.len);
 	return (size_t)(p - frame);
 }
 
-int room_append(struct rooms *rooms, struct room *room, struct author *author,
-	struct text id, uint64_t value, struct text body, uint64_t time, uint64_t *ret_seq)
+int room_append(struct rooms *rooms, struct room *room, struct author *author, struct text id,
+	uint64_t value, struct text body, uint64_t time, uint64_t *ret_seq)
 {
 	struct publisher *publisher = NULL;
 	uint64_t before = room->log.bytes;
@@ -396,15 +405,19 @@ int room_append(struct rooms *rooms, struct room *room, struct author *author,
 		author->publisher_epoch = rooms->epoch;
 		if (value <= publisher->id)
 			return room_find_message(room, publisher, author, value, ret_seq);
-	} else {
-		id.len = 0;
 	}
-	r = log_reserve(&room->log, MSG_LINE_MAX + body.len, rooms->settings->limit[LIMIT_ROOM_BYTES],
+	/* one room may be all there is, but not more */
+	r = log_reserve(&room->log, MSG_LINE_MAX + body.len,
+		MIN(rooms->settings->limit[LIMIT_ROOM_BYTES],
+			rooms->settings->limit[LIMIT_LOG_BYTES]),
 		&frame);
-	if (r < 0)
+	if (r < 0) {
+		room_charge_log(rooms, room, before); /* it gave old segments up in vain */
 		return r;
+	}
 	time = MAX(time, room->log.last_time);
-	log_commit(&room->log, room_compose(room, frame, author, id, body, time), time);
+	log_commit(&room->log, room_compose(room, frame, author, publisher ? value : 0, body, time),
+		time);
 	rooms->n_records++;
 	if (publisher) {
 		publisher->id = value;
@@ -444,8 +457,7 @@ struct cursor *rooms_find_cursor(struct rooms *rooms, uint64_t session_number, s
 /* It is not told any more, but that is told. */
 static void room_lose_presence(struct rooms *rooms, struct room *room)
 {
-	list_for_each(link, &room->cursors)
-	{
+	list_for_each (link, &room->cursors) {
 		struct cursor *cursor = container_of(link, struct cursor, room_link);
 
 		cursor->has_lost_presence = cursor->wants_presence;
@@ -454,8 +466,8 @@ static void room_lose_presence(struct rooms *rooms, struct room *room)
 		list_append(&rooms->dirty, &room->dirty_link);
 }
 
-struct cursor *cursor_new(struct rooms *rooms, struct room *room, struct session *session,
-	uint64_t session_number)
+struct cursor *cursor_new(
+	struct rooms *rooms, struct room *room, struct session *session, uint64_t session_number)
 {
 	struct cursor *cursor = calloc(1, sizeof *cursor);
 
@@ -530,8 +542,8 @@ int cursor_ask_presence(struct cursor *cursor)
 	return 0;
 }
 
-void room_tell_presence(struct rooms *rooms, struct room *room, const char *verb,
-	struct text author)
+void room_tell_presence(
+	struct rooms *rooms, struct room *room, const char *verb, struct text author)
 {
 	char line[16 + TARGET_LEN_MAX + AUTHOR_LEN_MAX], *frame;
 	int n;

@@ -33,11 +33,11 @@ struct room {
 	struct table_link link; /* in rooms.by_key */
 	struct list rooms_link; /* in rooms.all, in order of number */
 	struct list owner_link; /* in the owner's account.rooms */
-	struct list idle_link;	/* in rooms.idle while nobody reads it */
+	struct list idle_link;  /* in rooms.idle while nobody reads it */
 	struct list dirty_link; /* in rooms.dirty while cursors must learn of new records */
-	struct user *owner;	/* a reference */
-	uint64_t number;	/* counts up over all rooms */
-	uint64_t id;		/* log identity */
+	struct user *owner;     /* a reference */
+	uint64_t number;        /* counts up over all rooms */
+	uint64_t id;            /* log identity */
 	uint64_t idle_since;
 	struct log log;
 	struct log *presence; /* JOINED and PARTED, while somebody asked */
@@ -45,7 +45,7 @@ struct room {
 	unsigned n_cursors, n_presence;
 	struct list publishers; /* least recent first */
 	unsigned n_publishers;
-	uid_t party[2];	   /* of a conversation, in the order of its target */
+	uid_t party[2];    /* of a conversation, in the order of its target */
 	size_t target_len; /* the key starts with the target; the uids follow it */
 	char key[];
 };
@@ -60,18 +60,15 @@ static inline bool room_is_conversation(const struct room *room)
 	return room->key[0] == '@';
 }
 
-enum gap_reason {
-	GAP_NONE,
-	GAP_RESET,    /* since= of another log */
-	GAP_PRESENCE, /* the presence log ran away */
-};
+/* Is NAME of UID one of the two of a conversation? */
+bool room_has_party(const struct room *room, struct text name, uid_t uid);
 
 /* A reader of a room. Owned by its session. */
 struct cursor {
-	struct table_link link;	  /* in rooms.cursors, by session and room */
-	uint64_t key[2];	  /* numbers of session and room */
-	uint64_t number;	  /* counts up over all cursors */
-	struct list room_link;	  /* in room.cursors */
+	struct table_link link;   /* in rooms.cursors, by session and room */
+	uint64_t key[2];          /* numbers of session and room */
+	uint64_t number;          /* counts up over all cursors */
+	struct list room_link;    /* in room.cursors */
 	struct list session_link; /* in session.cursors */
 	struct list pending_link; /* in session.pending while there is something to send */
 	struct room *room;
@@ -91,7 +88,7 @@ struct rooms {
 	uint64_t epoch; /* changes whenever a room goes: cached pointers are then stale */
 	uint64_t log_bytes;
 	uint64_t n_records, n_taken_bytes; /* since the start */
-	struct users *users;		   /* borrowed */
+	struct users *users;               /* borrowed */
 	const struct settings *settings;   /* borrowed */
 };
 
@@ -102,7 +99,7 @@ void rooms_deinit(struct rooms *rooms);
 enum {
 	ROOM_E_NONE = 1, /* there is no such room */
 	ROOM_E_QUOTA,
-	ROOM_E_OLD,	  /* a stale id= */
+	ROOM_E_OLD,       /* a stale id= */
 	ROOM_E_DUPLICATE, /* appended before; *ret_seq is its number */
 };
 
@@ -138,16 +135,16 @@ struct author {
 
 /* Append one message. ID is the text of id=, len 0 when there is none, VALUE its
  * number. Returns 0 or ROOM_E_DUPLICATE with the number, ROOM_E_OLD, -ENOMEM. */
-int room_append(struct rooms *rooms, struct room *room, struct author *author,
-	struct text id, uint64_t value, struct text body, uint64_t time, uint64_t *ret_seq);
+int room_append(struct rooms *rooms, struct room *room, struct author *author, struct text id,
+	uint64_t value, struct text body, uint64_t time, uint64_t *ret_seq);
 
 /* The cursor of SESSION_NUMBER in ROOM, or NULL. */
 struct cursor *rooms_find_cursor(struct rooms *rooms, uint64_t session_number, struct room *room);
 
 /* A cursor at the end of ROOM, charged to the session's user by the caller.
  * Returns it or NULL without memory. */
-struct cursor *cursor_new(struct rooms *rooms, struct room *room, struct session *session,
-	uint64_t session_number);
+struct cursor *cursor_new(
+	struct rooms *rooms, struct room *room, struct session *session, uint64_t session_number);
 
 /* Remove it; the room goes too if nothing is left. Returns NULL. */
 struct cursor *cursor_free(struct rooms *rooms, struct cursor *cursor);
@@ -159,5 +156,5 @@ bool cursor_is_behind(const struct cursor *cursor);
 int cursor_ask_presence(struct cursor *cursor);
 
 /* Tell those who asked that a person came (or went): VERB is "JOINED" or "PARTED". */
-void room_tell_presence(struct rooms *rooms, struct room *room, const char *verb,
-	struct text author);
+void room_tell_presence(
+	struct rooms *rooms, struct room *room, const char *verb, struct text author);

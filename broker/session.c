@@ -13,21 +13,16 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/epoll.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
 #include "broker/broker.h"
 #include "broker/dispatch.h"
+#include "broker/output.h"
 #include "broker/reader.h"
 #include "broker/trace.h"
 #include "protocol/packet.h"
 #include "protocol/record.h"
-
-#define SESSION_EVENTS (EPOLLIN | EPOLLRDHUP | EPOLLET)
-
-/* Records sent one by one in a turn, to a session that takes no batches. */
-#define SESSION_TURN_RECORDS 64
 
 static const char *const state_names[] = {
 	[SESSION_NEW] = "new",
@@ -43,8 +38,9 @@ void session_set_state(struct session *session, enum session_state state)
 {
 	/* forward only */
 	assert(state > session->state);
-	trace(TRACE_DEBUG, "session number=%lu uid=%u from=%s to=%s", (unsigned long)session->number,
-		session->user->uid, state_names[session->state], state_names[state]);
+	trace(TRACE_DEBUG, "session number=%lu uid=%u from=%s to=%s",
+		(unsigned long)session->number, session->user->uid, state_names[session->state],
+		state_names[state]);
 	session->state = state;
 }
 
@@ -63,11 +59,10 @@ const char *session_name(const struct session *session)
 static bool session_takes_input(const struct session *session)
 {
 	return session->state > SESSION_NEW && session->state < SESSION_CLOSING &&
-	       !session->is_waiting &&
-	       session->output_len - session->output_at <= ANSWERS_HELD_MAX;
+	       !session->is_waiting && session->output_len - session->output_at <= ANSWERS_HELD_MAX;
 }
 
-static void session_line_up(struct session *session)
+void session_line_up(struct session *session)
 {
 	bool ready = session_takes_input(session) && (session->is_readable || session->held);
 
@@ -144,6 +139,7 @@ static void session_packet(struct session *session, struct text packet)
 {
 	int r;
 
+	session->broker->packet_time = broker_now(session->broker);
 	if (session->state == SESSION_PLAIN) {
 		r = dispatch_plain(session, packet);
 	} else if (session->state == SESSION_OPEN && packet_is_batch(packet)) {
@@ -261,275 +257,6 @@ int session_set_person(struct session *session, struct text name)
 	return 0;
 }
 
-/* ---- output ---- */
-
-void session_schedule(struct session *session)
-{
-	if (session->is_writable && session->state != SESSION_GONE &&
-		!list_is_linked(&session->flush_link))
-		list_append(&session->broker->flush, &session->flush_link);
-}
-
-static int session_grow_output(struct session *session, size_t need)
-{
-	size_t size = MAX(session->output_size * 2, (size_t)256);
-	char *grown;
-
-	if (session->output_at > 0) {
-		memmove(session->output, session->output + session->output_at,
-			session->output_len - session->output_at);
-		session->output_len -= session->output_at;
-		session->output_at = 0;
-	}
-	if (session->output_size - session->output_len >= need)
-		return 0;
-	while (size < session->output_len + need)
-		size *= 2;
-	if (quota_charge(session->user->account, QUOTA_BYTES, size - session->output_size))
-		return QUOTA_E_LIMIT;
-	grown = realloc(session->output, size);
-	if (!grown) {
-		quota_discharge(session->user->account, QUOTA_BYTES, size - session->output_size);
-		return -ENOMEM;
-	}
-	session->output = grown;
-	session->output_size = size;
-	return 0;
-}
-
-static void session_drop_output(struct session *session)
-{
-	free(session->output);
-	quota_discharge(session->user->account, QUOTA_BYTES, session->output_size);
-	session->output = NULL;
-	session->output_at = session->output_len = session->output_size = 0;
-}
-
-void session_put2(struct session *session, struct text first, struct text second)
-{
-	size_t len = first.len + second.len, size = record_size(len);
-	char *record;
-	int r;
-
-	if (session->is_deaf || session->state >= SESSION_CLOSING)
-		return;
-	if (session->output_size - session->output_len < size) {
-		r = session_grow_output(session, size);
-		if (r) {
-			session_close(session, false, 0, r < 0 ? "AGAIN" : "QUOTA",
-				"no memory for more answers that nobody reads");
-			return;
-		}
-	}
-	record = session->output + session->output_len;
-	memcpy(record + RECORD_HEADER_LEN, first.data, first.len);
-	memcpy(record + RECORD_HEADER_LEN + first.len, second.data, second.len);
-	record_close(record, len);
-	session->output_len += size;
-	session_schedule(session);
-}
-
-void session_put(struct session *session, struct text frame)
-{
-	session_put2(session, frame, (struct text){ "", 0 });
-}
-
-/* The socket will not take anything any more. What it sent is still read: it may
- * have said something before it left. */
-static void session_deafen(struct session *session)
-{
-	session->is_deaf = true;
-	session_drop_output(session);
-	list_for_each(link, &session->pending)
-		list_unlink(link);
-	session_line_up(session);
-}
-
-/* Send one packet. Returns 0 or -EAGAIN, having arranged to be told. */
-static int session_send(struct session *session, const struct iovec *parts, size_t n_parts)
-{
-	int r;
-
-	r = packet_send(session->watch.fd, parts, n_parts);
-	if (r == 0)
-		return 0;
-	if (r == -EAGAIN) {
-		session->is_writable = false;
-		loop_change(&session->broker->loop, &session->watch, SESSION_EVENTS | EPOLLOUT);
-		return -EAGAIN;
-	}
-	session_deafen(session);
-	return -EAGAIN;
-}
-
-static int session_send_text(struct session *session, struct text frame)
-{
-	struct iovec part = { (char *)frame.data, frame.len };
-
-	return session_send(session, &part, 1);
-}
-
-static int session_send_records(struct session *session, const char *records, size_t len)
-{
-	struct iovec parts[2] = {
-		{ (char *)BATCH_START, BATCH_START_LEN },
-		{ (char *)records, len },
-	};
-
-	return session_send(session, parts, 2);
-}
-
-/* How many bytes of records from AT are whole and fit one packet; at least one. */
-static size_t output_slice(const char *at, const char *end)
-{
-	const char *p = at;
-
-	while (p < end) {
-		size_t size = record_size(record_frame(p).len);
-
-		if (p > at && (size_t)(p - at) + size > BATCH_LEN_MAX)
-			break;
-		p += size;
-	}
-	return (size_t)(p - at);
-}
-
-static int session_flush_output(struct session *session)
-{
-	while (session->output_at < session->output_len) {
-		const char *at = session->output + session->output_at;
-		struct text frame = record_frame(at);
-		size_t len = record_size(frame.len);
-		int r;
-
-		if (session->has_batch)
-			len = output_slice(at, session->output + session->output_len);
-		if (len == record_size(frame.len))
-			r = session_send_text(session, frame);
-		else
-			r = session_send_records(session, at, len);
-		if (r < 0)
-			return r;
-		session->output_at += len;
-	}
-	if (session->output)
-		session_drop_output(session);
-	return 0;
-}
-
-/* Send what is at CURSOR of LOG, one slice. *CURSOR moves on. */
-static int session_send_log(struct session *session, const struct log *log,
-	struct log_cursor *cursor)
-{
-	struct broker *broker = session->broker;
-	struct log_cursor next;
-	const char *records;
-	struct text frame;
-	size_t len;
-	int r;
-
-	if (session->has_batch) {
-		len = log_read(log, cursor, BATCH_LEN_MAX, &records, &next);
-		if (len == 0)
-			return 0;
-		r = session_send_records(session, records, len);
-		if (r < 0)
-			return r;
-		broker->n_delivered += next.seq - cursor->seq;
-		broker->n_delivered_bytes += len;
-		*cursor = next;
-		return 0;
-	}
-	for (int i = 0; i < SESSION_TURN_RECORDS; i++) {
-		len = log_read_one(log, cursor, &frame, &next);
-		if (len == 0)
-			return 0;
-		r = session_send_text(session, frame);
-		if (r < 0)
-			return r;
-		broker->n_delivered++;
-		broker->n_delivered_bytes += len;
-		*cursor = next;
-	}
-	return 0;
-}
-
-static int session_send_gap(struct session *session, const struct room *room, uint64_t from,
-	uint64_t to, const char *reason)
-{
-	char line[TARGET_LEN_MAX + 80];
-	struct text target = room_target(room);
-	int n;
-
-	n = snprintf(line, sizeof line, "GAP %.*s %lu %lu %s", (int)target.len, target.data,
-		(unsigned long)from, (unsigned long)to, reason);
-	return session_send_text(session, (struct text){ line, (size_t)n });
-}
-
-static int session_flush_presence(struct session *session, struct cursor *cursor)
-{
-	struct log *log = cursor->room->presence;
-	int r;
-
-	if (cursor->presence_at.seq < log->first) {
-		cursor->has_lost_presence = true;
-		log_seek(log, log->first, &cursor->presence_at);
-	}
-	if (cursor->has_lost_presence) {
-		r = session_send_gap(session, cursor->room, 0, 0, "presence");
-		if (r < 0)
-			return r;
-		cursor->has_lost_presence = false;
-	}
-	return session_send_log(session, log, &cursor->presence_at);
-}
-
-/* Send one slice for CURSOR, after what must be said before it. */
-static int session_flush_cursor(struct session *session, struct cursor *cursor)
-{
-	struct log *log = &cursor->room->log;
-	int r = 0;
-
-	if (cursor->wants_presence)
-		r = session_flush_presence(session, cursor);
-	if (r == 0 && cursor->is_reset) {
-		r = session_send_gap(session, cursor->room, cursor->asked, 0, "reset");
-		if (r == 0)
-			cursor->is_reset = false;
-	}
-	if (r == 0 && cursor->at.seq < log->first) {
-		r = session_send_gap(session, cursor->room, cursor->at.seq, log->first - 1,
-			"retention");
-		if (r == 0) {
-			session->broker->n_gap_records += log->first - cursor->at.seq;
-			log_seek(log, log->first, &cursor->at);
-		}
-	}
-	return r < 0 ? r : session_send_log(session, log, &cursor->at);
-}
-
-/* One slice for each room that has something, so that a busy one does not hold up
- * the others. */
-static int session_flush_pending(struct session *session)
-{
-	struct list *last = session->pending.prev, *link = list_first(&session->pending);
-	int r;
-
-	while (link) {
-		struct cursor *cursor = container_of(link, struct cursor, pending_link);
-		struct list *next = link == last ? NULL : link->next;
-
-		r = session_flush_cursor(session, cursor);
-		if (r < 0)
-			return r;
-		list_unlink(&cursor->pending_link);
-		if (cursor_is_behind(cursor))
-			list_append(&session->pending, &cursor->pending_link);
-		link = next;
-	}
-	return 0;
-}
-
 /* BYE and out. Whatever the client sent meanwhile is taken off the socket first, or
  * the kernel would tell it ECONNRESET instead of what we said last. */
 static void session_finish(struct session *session)
@@ -538,7 +265,7 @@ static void session_finish(struct session *session)
 	size_t len;
 	int r;
 
-	if (session->bye && session_send_text(session, text_of(session->bye)) < 0 &&
+	if (session->bye && output_send_text(session, text_of(session->bye)) < 0 &&
 		!session->is_deaf)
 		return;
 	shutdown(session->watch.fd, SHUT_RD);
@@ -553,9 +280,9 @@ void session_flush(struct session *session)
 	list_unlink(&session->flush_link);
 	if (session->state == SESSION_GONE || !session->is_writable)
 		return;
-	if (session_flush_output(session) == 0 &&
+	if (output_flush_answers(session) == 0 &&
 		(session->state != SESSION_CLOSING || session->is_owed))
-		(void)session_flush_pending(session);
+		(void)output_flush_pending(session);
 	if (session->state == SESSION_CLOSING &&
 		(session->is_deaf ||
 			(session->is_writable && session->output_at == session->output_len &&
@@ -565,7 +292,7 @@ void session_flush(struct session *session)
 	}
 	session_line_up(session);
 	if (session->output_at < session->output_len || !list_is_empty(&session->pending))
-		session_schedule(session);
+		output_schedule(session);
 }
 
 /* ---- life ---- */
@@ -577,16 +304,16 @@ static void session_ready(struct watch *watch, uint32_t events)
 	if (events & (EPOLLIN | EPOLLRDHUP | EPOLLHUP | EPOLLERR)) {
 		session->is_readable = true;
 		if (events & (EPOLLHUP | EPOLLERR) && !session->is_deaf)
-			session_deafen(session);
+			output_deafen(session);
 		session_line_up(session);
 	}
 	if (!session->is_writable && (events & (EPOLLOUT | EPOLLHUP))) {
 		session->is_writable = true;
 		loop_change(&session->broker->loop, &session->watch, SESSION_EVENTS);
-		session_schedule(session);
+		output_schedule(session);
 	}
 	if (session->state == SESSION_CLOSING)
-		session_schedule(session);
+		output_schedule(session);
 }
 
 int session_new(struct broker *broker, int fd, uid_t uid, pid_t pid)
@@ -641,7 +368,7 @@ void session_end(struct session *session)
 	list_unlink(&session->wait_link);
 	list_unlink(&session->sessions_link);
 	if (session->output)
-		session_drop_output(session);
+		output_drop(session);
 	if (session->held) {
 		free(TAKE(session->held));
 		quota_discharge(session->user->account, QUOTA_BYTES, session->held_len);
@@ -666,12 +393,30 @@ void session_free(struct session *session)
 	free(session);
 }
 
+/* Make words of what somebody typed: single spaces, whole characters. */
+static void text_make_words(char *text)
+{
+	char *out = text;
+	size_t len;
+
+	for (const char *p = text; *p; p++) {
+		if ((unsigned char)*p > ' ' && *p != 0x7f)
+			*out++ = *p;
+		else if (out > text && out[-1] != ' ')
+			*out++ = ' ';
+	}
+	len = (size_t)(out - text);
+	while (len > 0 && (text[len - 1] == ' ' || !text_is_utf8((struct text){ text, len })))
+		len--;
+	text[len] = '\0';
+}
+
 void session_close(struct session *session, bool is_owed, uint64_t deadline, const char *code,
 	const char *format, ...)
 {
 	struct broker *broker = session->broker;
 	bool was_new = session->state == SESSION_NEW;
-	char text[LINE_LEN_MAX];
+	char text[LINE_LEN_MAX - 16]; /* the line is "BYE CODE TEXT" */
 	va_list ap;
 
 	if (session->state >= SESSION_CLOSING)
@@ -679,6 +424,7 @@ void session_close(struct session *session, bool is_owed, uint64_t deadline, con
 	va_start(ap, format);
 	vsnprintf(text, sizeof text, format, ap);
 	va_end(ap);
+	text_make_words(text);
 	session->was_plain = session->state == SESSION_PLAIN;
 	/* a plain session gets answers and nothing else; one that is not let in is
 	 * told why, though nothing is known of it yet */
@@ -692,5 +438,5 @@ void session_close(struct session *session, bool is_owed, uint64_t deadline, con
 	session->deadline = deadline ? deadline : broker->users.now + SESSION_CLOSE_NS;
 	list_append(&broker->closing, &session->closing_link);
 	session_line_up(session);
-	session_schedule(session);
+	output_schedule(session);
 }

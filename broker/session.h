@@ -15,12 +15,12 @@
 struct broker;
 
 enum session_state {
-	SESSION_NEW,	 /* its user is being looked up; nothing was read */
-	SESSION_PLAIN,	 /* no HELLO yet */
+	SESSION_NEW,     /* its user is being looked up; nothing was read */
+	SESSION_PLAIN,   /* no HELLO yet */
 	SESSION_SHAKING, /* a HELLO was refused */
-	SESSION_OPEN,	 /* full */
+	SESSION_OPEN,    /* full */
 	SESSION_CLOSING, /* what it is owed is sent, then it goes */
-	SESSION_GONE,	 /* closed; freed at the end of the round */
+	SESSION_GONE,    /* closed; freed at the end of the round */
 	SESSION_STATES,
 };
 
@@ -35,16 +35,16 @@ struct session {
 	pid_t pid; /* for the diagnostics only */
 
 	bool is_readable, is_writable; /* as epoll last said */
-	bool is_deaf;	 /* it can not be sent anything any more; its input is still read */
+	bool is_deaf;    /* it can not be sent anything any more; its input is still read */
 	bool is_waiting; /* for a look-up */
 	bool is_charged; /* QUOTA_CONNECTIONS */
-	bool is_owed;	 /* while closing: what its cursors have not sent, too */
-	bool was_plain;	 /* while closing: so no BYE */
+	bool is_owed;    /* while closing: what its cursors have not sent, too */
+	bool was_plain;  /* while closing: so no BYE */
 	bool has_batch, has_direct;
 
 	struct list sessions_link; /* in broker.sessions, in order of number */
-	struct list ready_link;	   /* in broker.ready while there is input to take */
-	struct list flush_link;	   /* in broker.flush while there is output to send */
+	struct list ready_link;    /* in broker.ready while there is input to take */
+	struct list flush_link;    /* in broker.flush while there is output to send */
 	struct list closing_link;  /* in broker.closing, in order of deadline */
 	struct list person_link;
 	struct list wait_link;
@@ -96,13 +96,8 @@ void session_flush(struct session *session);
 /* Go on after a wait: for users.wake. */
 void session_wake(struct list *wait_link);
 
-/* Queue one frame; the second form joins two parts. Without memory, or above its
- * user's quota, the session is closed. */
-void session_put(struct session *session, struct text frame);
-void session_put2(struct session *session, struct text first, struct text second);
-
-/* There is something to send: put it in line. */
-void session_schedule(struct session *session);
+/* Put it in, or take it out of, the line for input, as its state now asks. */
+void session_line_up(struct session *session);
 
 /* Say BYE CODE TEXT after the answers, and if IS_OWED what its cursors have, until
  * DEADLINE at the latest; then close. */

@@ -105,8 +105,8 @@ static bool value_parse(struct text text, uint64_t *ret_value)
 	return true;
 }
 
-static int settings_override(struct settings *settings, struct text user, enum quota_kind kind,
-	uint64_t value)
+static int settings_override(
+	struct settings *settings, struct text user, enum quota_kind kind, uint64_t value)
 {
 	struct override *grown, *override = NULL;
 
@@ -240,8 +240,8 @@ int settings_read(struct settings *settings, const char *path, unsigned *ret_lin
 	return r;
 }
 
-uint64_t settings_quota(const struct settings *settings, enum quota_kind kind, uid_t uid,
-	const char *name)
+uint64_t settings_quota(
+	const struct settings *settings, enum quota_kind kind, uid_t uid, const char *name)
 {
 	char number[16];
 

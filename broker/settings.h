@@ -16,8 +16,8 @@
 /* Limits of the broker as a whole, after the quotas of users. */
 enum limit {
 	LIMIT_ROOM_BYTES = QUOTA_KINDS, /* kept of one room */
-	LIMIT_LOG_BYTES,		/* kept of all rooms */
-	LIMIT_ROOM_IDLE,		/* seconds until a room nobody reads is forgotten */
+	LIMIT_LOG_BYTES,                /* kept of all rooms */
+	LIMIT_ROOM_IDLE,                /* seconds until a room nobody reads is forgotten */
 	LIMIT_COUNT,
 };
 
@@ -28,7 +28,7 @@ struct override {
 	uint64_t value;
 };
 
-#define OVERRIDES_MAX	1024
+#define OVERRIDES_MAX    1024
 #define SETTINGS_LEN_MAX (64 * 1024)
 
 struct settings {
@@ -66,5 +66,5 @@ int settings_read(struct settings *settings, const char *path, unsigned *ret_lin
 const char *limit_name(unsigned limit);
 
 /* What this user may hold of KIND; NAME is the Unix user's name, "" if unknown. */
-uint64_t settings_quota(const struct settings *settings, enum quota_kind kind, uid_t uid,
-	const char *name);
+uint64_t settings_quota(
+	const struct settings *settings, enum quota_kind kind, uid_t uid, const char *name);

@@ -52,8 +52,8 @@ static bool trace_take_token(void)
 
 	clock_gettime(CLOCK_MONOTONIC, &ts);
 	now = (uint64_t)ts.tv_sec * 1000 + (uint64_t)ts.tv_nsec / 1000000;
-	state.tokens = MIN(state.tokens + (now - state.at_ms) * LINES_PER_S,
-		(uint64_t)LINES_BURST * 1000);
+	state.tokens =
+		MIN(state.tokens + (now - state.at_ms) * LINES_PER_S, (uint64_t)LINES_BURST * 1000);
 	state.at_ms = now;
 	if (state.tokens < 1000)
 		return false;
@@ -89,13 +89,14 @@ void trace(enum trace_level level, const char *format, ...)
 	va_end(ap);
 	if (n < 0)
 		return;
-	len = (size_t)snprintf(line, 64, "chat-broker: %s%s", level == TRACE_INFO ? "" : level_names[level],
-		level == TRACE_INFO ? "" : ": ");
+	len = (size_t)snprintf(line, 64, "chat-broker: %s%s",
+		level == TRACE_INFO ? "" : level_names[level], level == TRACE_INFO ? "" : ": ");
 	len += text_escape(line + len, (struct text){ plain, MIN((size_t)n, sizeof plain - 1) });
 	line[len++] = '\n';
 	if (state.n_lost > 0) {
 		char lost[80];
-		int k = snprintf(lost, sizeof lost, "chat-broker: warning: %lu lines were left out here\n",
+		int k = snprintf(lost, sizeof lost,
+			"chat-broker: warning: %lu lines were left out here\n",
 			(unsigned long)state.n_lost);
 
 		if (trace_write(lost, (size_t)k))

@@ -10,8 +10,8 @@
 
 #include "protocol/number.h"
 
-static void users_apply_account(struct users *users, struct quota_account *account, uid_t uid,
-	const char *name)
+static void users_apply_account(
+	struct users *users, struct quota_account *account, uid_t uid, const char *name)
 {
 	for (int kind = 0; kind < QUOTA_KINDS; kind++)
 		account->max[kind] =
@@ -73,8 +73,10 @@ int users_deinit(struct users *users)
 				nick_disown(users, nick);
 			nick_free(users, nick);
 		}
-	list_for_each(link, &users->idle_users)
-		user_free(users, container_of(link, struct user, idle_link));
+	/* what is not idle is referred to by a question that nobody will answer now */
+	for (size_t i = 0; i < users->by_uid.n_slots; i++)
+		while (users->by_uid.slots[i])
+			user_free(users, container_of(users->by_uid.slots[i], struct user, link));
 	table_deinit(&users->by_name);
 	table_deinit(&users->by_uid);
 	table_deinit(&users->persons);
@@ -105,10 +107,8 @@ static void users_wake_all(struct users *users, struct list *waiters)
 
 static void user_learn(struct users *users, struct user *user)
 {
-	if (user->query.status == NSS_FAILED) {
-		user->asked_at = users->now - USERS_FRESH_NS + USERS_RETRY_NS;
+	if (user->query.status == NSS_FAILED)
 		return;
-	}
 	strcpy(user->name, user->query.status == NSS_FOUND ? user->query.answer.name : "");
 	/* what is charged stays where it is: only a row without charges moves */
 	if (!user->is_known && user->query.status == NSS_NONE && user->uid != users->self &&
@@ -116,6 +116,13 @@ static void user_learn(struct users *users, struct user *user)
 		user->account = &users->strangers;
 	user->is_known = true;
 	users_apply_account(users, &user->own, user->uid, user->name);
+}
+
+/* An answer is as old as it is here, however long the question took. */
+static uint64_t query_answered_at(const struct users *users, const struct nss_query *query)
+{
+	return query->status == NSS_FAILED ? users->now - USERS_FRESH_NS + USERS_RETRY_NS
+					   : users->now;
 }
 
 void users_dispatch(struct users *users)
@@ -126,12 +133,12 @@ void users_dispatch(struct users *users)
 		if (query->by_name) {
 			struct nick *nick = container_of(query, struct nick, query);
 
-			if (query->status == NSS_FAILED)
-				nick->asked_at = users->now - USERS_FRESH_NS + USERS_RETRY_NS;
+			nick->asked_at = query_answered_at(users, query);
 			users_wake_all(users, &nick->waiters);
 		} else {
 			struct user *user = container_of(query, struct user, query);
 
+			user->asked_at = query_answered_at(users, query);
 			user_learn(users, user);
 			users_wake_all(users, &user->waiters);
 			users_put(users, user);
@@ -187,8 +194,8 @@ void users_put(struct users *users, struct user *user)
 	list_append(&users->idle_users, &user->idle_link);
 	if (++users->n_idle_users > USERS_IDLE_MAX) {
 		users->n_idle_users--;
-		user_free(users, container_of(list_first(&users->idle_users), struct user,
-					 idle_link));
+		user_free(users,
+			container_of(list_first(&users->idle_users), struct user, idle_link));
 	}
 }
 
@@ -222,16 +229,6 @@ int users_await(struct users *users, struct user *user, struct list *waiter)
 	return r;
 }
 
-void user_default_name(const struct user *user, char *ret_name)
-{
-	if (user->uid == 0)
-		strcpy(ret_name, "root");
-	else if (user->name[0])
-		strcpy(ret_name, user->name);
-	else
-		snprintf(ret_name, NAME_LEN_MAX + 1, "u%u", user->uid);
-}
-
 /* "uN": the uid, when NAME is written so. */
 static bool name_is_uid(struct text name, uid_t *ret_uid)
 {
@@ -249,6 +246,21 @@ static bool name_is_reserved(struct text name)
 {
 	return text_equal(name, TEXT("broker")) || text_equal(name, TEXT("all")) ||
 	       text_equal(name, TEXT("here"));
+}
+
+void user_default_name(const struct user *user, char *ret_name)
+{
+	struct text name = text_of(user->name);
+	uid_t uid;
+
+	/* an account can have a name that we gave another meaning */
+	if (user->uid == 0)
+		strcpy(ret_name, "root");
+	else if (name.len > 0 && !name_is_reserved(name) && !text_equal(name, TEXT("root")) &&
+		 (!name_is_uid(name, &uid) || uid == user->uid))
+		strcpy(ret_name, user->name);
+	else
+		snprintf(ret_name, NAME_LEN_MAX + 1, "u%u", user->uid);
 }
 
 static int users_get_nick(struct users *users, struct text name, struct nick **ret_nick)
@@ -316,8 +328,7 @@ static int nick_take(struct users *users, struct nick *nick, struct user *user)
 		nick_disown(users, nick);
 	}
 	if (!nick->owner) {
-		list_for_each(link, &user->nicks)
-		{
+		list_for_each (link, &user->nicks) {
 			struct nick *old = container_of(link, struct nick, owner_link);
 
 			if (nick_is_lapsed(users, old))
@@ -409,15 +420,15 @@ static size_t person_key(char *dst, struct text name, uid_t uid)
 
 struct person *users_find_person(struct users *users, struct text name, uid_t uid)
 {
-	char key[sizeof ((struct person *)0)->key + NUMBER_DECIMAL_MAX];
+	char key[sizeof((struct person *)0)->key + NUMBER_DECIMAL_MAX];
 	struct table_link *link;
 
 	link = table_find(&users->persons, (struct text){ key, person_key(key, name, uid) });
 	return link ? container_of(link, struct person, link) : NULL;
 }
 
-int users_get_person(struct users *users, struct user *user, struct text name,
-	struct person **ret_person)
+int users_get_person(
+	struct users *users, struct user *user, struct text name, struct person **ret_person)
 {
 	struct person *person = users_find_person(users, name, user->uid);
 	char own[NAME_LEN_MAX + 1];

@@ -17,11 +17,11 @@
 #include "broker/settings.h"
 #include "broker/table.h"
 
-#define USERS_IDLE_MAX	  1024 /* rows kept for users that are gone, and of names asked for */
-#define USERS_FRESH_NS	  (UINT64_C(60) * 1000000000)
-#define USERS_RETRY_NS	  (UINT64_C(1) * 1000000000)
-#define NICK_IDLE_NS	  (UINT64_C(90) * 24 * 3600 * 1000000000)
-#define AUTHOR_LEN_MAX	  96
+#define USERS_IDLE_MAX 1024 /* rows kept for users that are gone, and of names asked for */
+#define USERS_FRESH_NS (UINT64_C(60) * 1000000000)
+#define USERS_RETRY_NS (UINT64_C(1) * 1000000000)
+#define NICK_IDLE_NS   (UINT64_C(90) * 24 * 3600 * 1000000000)
+#define AUTHOR_LEN_MAX 96
 
 struct user {
 	struct table_link link; /* in users.by_uid */
@@ -30,7 +30,7 @@ struct user {
 	struct nss_query query;
 	uint64_t asked_at;
 	uid_t uid;
-	bool is_known;		     /* query was answered once */
+	bool is_known;               /* query was answered once */
 	char name[NAME_LEN_MAX + 1]; /* of the Unix user; "" when it has none that fits */
 	unsigned refs;
 	struct quota_account own;
@@ -41,7 +41,7 @@ struct user {
 /* What is known of one name: whether it is a Unix user's, and who took it. */
 struct nick {
 	struct table_link link; /* in users.by_name */
-	struct list idle_link;	/* while nobody owns it */
+	struct list idle_link;  /* while nobody owns it */
 	struct list owner_link; /* in user.nicks */
 	struct list waiters;
 	struct nss_query query;
@@ -54,8 +54,8 @@ struct nick {
 /* A name and the user that speaks under it: one person, at any number of terminals. */
 struct person {
 	struct table_link link; /* in users.persons */
-	struct list sessions;	/* owned by the sessions; the person goes with the last */
-	struct user *user;	/* a reference */
+	struct list sessions;   /* owned by the sessions; the person goes with the last */
+	struct user *user;      /* a reference */
 	char key[NAME_LEN_MAX + 1 + 11];
 	char name[NAME_LEN_MAX + 1];
 	char author[AUTHOR_LEN_MAX]; /* "NAME UID" or "NAME UID of=USER", as in MSG */
@@ -118,8 +118,8 @@ int users_claim(struct users *users, struct user *user, struct text name, struct
 int users_resolve(struct users *users, struct text name, struct list *waiter, uid_t *ret_uid);
 
 /* The person NAME of USER; the first session that asks makes it. -ENOMEM. */
-int users_get_person(struct users *users, struct user *user, struct text name,
-	struct person **ret_person);
+int users_get_person(
+	struct users *users, struct user *user, struct text name, struct person **ret_person);
 struct person *users_find_person(struct users *users, struct text name, uid_t uid);
 /* Free it, when its last session is gone. */
 void users_put_person(struct users *users, struct person *person);

@@ -1,5 +1,6 @@
 /* arrival.c - what is taken from a frame as soon as it arrives; see session.h. */
 #include "client/session.h"
+#include "client/target.h"
 
 #include <errno.h>
 #include <string.h>
@@ -136,7 +137,7 @@ static int arrive_cursor(struct chat *chat, const struct frame *frame)
 		return arrive_junk(chat, "the broker sent a CURSOR without numbers");
 	if (cursors_find(&chat->cursors, frame->word[1]))
 		return 1;
-	session_show_target(chat, frame->word[1], chat->shown);
+	target_show(text_of(chat->name), frame->word[1], chat->shown);
 	if (cursors_add(&chat->cursors, frame->word[1], text_of(chat->shown), &cursor))
 		return arrive_junk(chat, "no memory for another conversation");
 	cursor->serial_first = cursor->serial_last = ++chat->join_serial;
@@ -195,8 +196,6 @@ static int arrive_tagged(struct chat *chat, const struct frame *frame)
 		r = arrive_join(chat, frame);
 	if (r >= 0 && chat->waiter)
 		arrive_answer(chat, frame);
-	if (r >= 0)
-		session_check_joins(chat);
 	return r;
 }
 

@@ -194,12 +194,12 @@ int script_ctl(const struct settings *settings, int argc, char **argv)
 	if (argc == 0)
 		return complain_usage("ctl takes a COMMAND; see chat-broker(8)");
 	for (int i = 0; i < argc; i++) {
-		int n = snprintf(command + len, sizeof(command) - len, "%s%s", i > 0 ? " " : "",
-			argv[i]);
+		int n = snprintf(
+			command + len, sizeof(command) - len, "%s%s", i > 0 ? " " : "", argv[i]);
 
 		if (n < 0 || (size_t)n >= sizeof(command) - len)
-			return complain_usage("the command is longer than %zu bytes",
-				sizeof(command) - 1);
+			return complain_usage(
+				"the command is longer than %zu bytes", sizeof(command) - 1);
 		len += (size_t)n;
 	}
 	r = ask(settings, &chat, "CTL", command, print_row, &answer);

@@ -8,7 +8,7 @@
 
 #include "client/delivery.h"
 #include "client/session.h"
-#include "client/trust.h"
+#include "client/target.h"
 #include "protocol/number.h"
 #include "protocol/packet.h"
 #include "protocol/record.h"
@@ -147,6 +147,7 @@ PUBLIC int chat_open(struct chat **ret_chat, const struct chat_config *config)
 	if (sodium_init() < 0)
 		return session_fail(chat, -ENOSYS, "no source of randomness");
 	randombytes_buf(&chat->publisher, sizeof chat->publisher);
+	chat->opened_at = link_time();
 	r = chat_configure(chat, config);
 	if (!r)
 		r = chat_find(chat, config->socket, deadline);
@@ -198,31 +199,6 @@ PUBLIC bool chat_is_up(const struct chat *chat)
 
 /* ---- targets ---- */
 
-/* "@bob" as it stands in records: "@alice+bob". DST holds TARGET_LEN_MAX + 1. */
-static struct text target_put_conversation(const struct chat *chat, struct text other, char *dst)
-{
-	struct text own = text_of(chat->name), first = own, second = other;
-	int order = memcmp(own.data, other.data, MIN(own.len, other.len));
-
-	if (order > 0 || (order == 0 && own.len > other.len)) {
-		first = other;
-		second = own;
-	}
-	dst[0] = '@';
-	memcpy(dst + 1, first.data, first.len);
-	dst[1 + first.len] = '+';
-	memcpy(dst + 2 + first.len, second.data, second.len);
-	return (struct text){ dst, 2 + first.len + second.len };
-}
-
-static bool target_is_valid(struct text target)
-{
-	struct text a, b;
-
-	return text_is_room(target) || text_is_direct(target) ||
-	       text_is_conversation(target, &a, &b);
-}
-
 /* The target as in records. BUFFER holds TARGET_LEN_MAX + 1 bytes. */
 static int chat_resolve(struct chat *chat, const char *target, char *buffer, struct text *ret_key)
 {
@@ -232,7 +208,7 @@ static int chat_resolve(struct chat *chat, const char *target, char *buffer, str
 		return session_fail(chat, -EINVAL, "%.80s: not a room or @name", target);
 	if (text_is_direct(text))
 		text = target_put_conversation(
-			chat, (struct text){ text.data + 1, text.len - 1 }, buffer);
+			text_of(chat->name), (struct text){ text.data + 1, text.len - 1 }, buffer);
 	*ret_key = text;
 	return 0;
 }
@@ -420,7 +396,7 @@ PUBLIC int chat_join(struct chat *chat, const char *target, enum chat_from from,
 		return r;
 	cursor = cursors_find(&chat->cursors, key);
 	if (!cursor) {
-		session_show_target(chat, key, shown);
+		target_show(text_of(chat->name), key, shown);
 		r = cursors_add(&chat->cursors, key, text_of(shown), &cursor);
 		if (r)
 			return session_fail(chat, r, "%s", strerror(-r));

@@ -33,7 +33,7 @@ struct chat_config {
 	const char *socket;   /* path or "@name"; NULL: $CHAT_SOCKET, then the usual places */
 	const char *name;     /* to speak as; NULL: $CHAT_NAME, then the Unix user's name */
 	bool direct;          /* receive direct conversations of this name as they come */
-	bool once;            /* do not reconnect: a loss is an error of the next call */
+	bool once;            /* do not reconnect: a loss is an error, not a CHAT_DOWN */
 	chat_trust_fn *trust; /* NULL: trust nobody else */
 	void *userdata;       /* handed to trust */
 };
@@ -73,9 +73,12 @@ enum chat_from {
 /* Place a cursor on a room or "@name" and wait until it stands (at most 5 s).
  * RET_NEXT, if not NULL, gets the number that will be delivered first.
  * Errors: -EACCES refused; -ENOTCONN not now (it will be joined when the broker
- * is back only if it was joined before); -ETIMEDOUT; -ENOMEM. */
+ * is back only if it was joined before); -ETIMEDOUT; -EINVAL; -ENOMEM; -ESHUTDOWN. */
 int chat_join(struct chat *chat, const char *target, enum chat_from from, uint64_t position,
 	unsigned flags, uint64_t *ret_next);
+
+/* Take the cursor away; events of it that were not received yet are dropped.
+ * Errors: -ENOENT there is none; -EINVAL; -ETIMEDOUT; -ESHUTDOWN. */
 int chat_part(struct chat *chat, const char *target);
 
 #define CHAT_MORE     1u /* more follows at once: it may wait to share a packet */
@@ -97,7 +100,7 @@ int chat_flush(struct chat *chat, int timeout_ms);
 
 enum chat_type {
 	CHAT_MESSAGE, /* target seq time name uid of body */
-	CHAT_GAP,     /* target from to reason: those can not be read any more */
+	CHAT_GAP,     /* target from to text: those can not be read any more */
 	CHAT_JOINED,  /* target name uid of: somebody came into a room */
 	CHAT_PARTED,  /* target name uid of: somebody left it */
 	CHAT_REFUSED, /* target id code text: a message was not taken */
@@ -126,16 +129,17 @@ struct chat_event {
 };
 
 /* Get the next event, waiting at most TIMEOUT_MS (negative: no limit, 0: not at
- * all). Returns 1 with an event, 0 without.
+ * all). Returns 1 with an event, 0 without, also when a signal handler ran.
  * Errors: -ESHUTDOWN after the session has ended for good, -ENOTCONN with
  * config.once after the loss. */
 int chat_receive(struct chat *chat, struct chat_event *ret_event, int timeout_ms);
 
 /* A descriptor that polls readable when chat_receive(..., 0) has something to do.
- * It stays the same for the life of the chat. */
+ * It stays the same for the life of the chat. Receiving until 0 before polling
+ * again is the cheap way, not a duty. */
 int chat_fd(struct chat *chat);
 
-/* One row of an answer: LEN bytes at ROW, borrowed. */
+/* One row of an answer: LEN bytes at ROW, borrowed. Must not call with this chat. */
 typedef void chat_row_fn(void *userdata, const char *row, size_t len);
 
 /* Send one request of chat-protocol(7), verb and words, with a body unless BODY is

@@ -52,7 +52,8 @@ static int set_timeout(struct settings *settings, const char *argument)
 	}
 	if (part.len > 3 || !number_parse(whole, &s) || !number_parse(part, &ms) ||
 		s > TIMEOUT_S_MAX)
-		return complain_usage("--timeout takes seconds, like 5 or 0.25, not '%s'", argument);
+		return complain_usage(
+			"--timeout takes seconds, like 5 or 0.25, not '%s'", argument);
 	for (size_t i = part.len; i < 3; i++)
 		ms *= 10;
 	settings->timeout_ms = s * 1000 + ms;
@@ -135,7 +136,7 @@ const size_t n_subcommands = ARRAY_LEN(subcommands);
 const struct slash_command slash_commands[] = {
 	{ .name = "join",
 		.usage = "ROOM [N]",
-		.help = "go into a room, or to @NAME, and see the last N messages (20)",
+		.help = "go into a room, or to @NAME; see N messages (20)",
 		.first_word = COMPLETE_TARGET,
 		.run = slash_join },
 	{ .name = "part",

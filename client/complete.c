@@ -24,7 +24,7 @@ struct choices {
 	const struct shell *shell;
 	const char *prefix; /* the word so far */
 	const char *mark;   /* put before a name: "@" or "" */
-	char **words;	    /* [0] is left for what they have in common */
+	char **words;       /* [0] is left for what they have in common */
 	size_t n;
 };
 

@@ -67,11 +67,16 @@ int status_of_code(struct text code)
 		struct text code;
 		int status;
 	} codes[] = {
-		{ TEXT("AGAIN"), STATUS_AGAIN },  { TEXT("IO"), STATUS_AGAIN },
-		{ TEXT("NOMEM"), STATUS_AGAIN },  { TEXT("QUOTA"), STATUS_AGAIN },
-		{ TEXT("ARGS"), STATUS_USAGE },	  { TEXT("FRAME"), STATUS_USAGE },
-		{ TEXT("NAME"), STATUS_USAGE },	  { TEXT("ROOM"), STATUS_USAGE },
-		{ TEXT("TOOBIG"), STATUS_USAGE }, { TEXT("VERB"), STATUS_USAGE },
+		{ TEXT("AGAIN"), STATUS_AGAIN },
+		{ TEXT("IO"), STATUS_AGAIN },
+		{ TEXT("NOMEM"), STATUS_AGAIN },
+		{ TEXT("QUOTA"), STATUS_AGAIN },
+		{ TEXT("ARGS"), STATUS_USAGE },
+		{ TEXT("FRAME"), STATUS_USAGE },
+		{ TEXT("NAME"), STATUS_USAGE },
+		{ TEXT("ROOM"), STATUS_USAGE },
+		{ TEXT("TOOBIG"), STATUS_USAGE },
+		{ TEXT("VERB"), STATUS_USAGE },
 	};
 
 	for (size_t i = 0; i < ARRAY_LEN(codes); i++)
@@ -109,8 +114,8 @@ static bool trust_known(void *userdata, const char *path, uid_t uid)
 	return false;
 }
 
-static int open_session(struct chat **ret_chat, const struct chat_config *config,
-	const bool *spoken)
+static int open_session(
+	struct chat **ret_chat, const struct chat_config *config, const bool *spoken)
 {
 	struct chat *chat = NULL;
 	int r = chat_open(&chat, config);

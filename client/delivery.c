@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "client/message.h"
+#include "client/target.h"
 #include "protocol/number.h"
 
 enum {
@@ -110,6 +111,8 @@ static int deliver_gap(struct chat *chat, const struct frame *frame, struct chat
 		return DELIVERY_E_NONE;
 	reason = terminate(frame->word[4]);
 	if (strcmp(reason, "reset") == 0) {
+		if (cursor->reset_due) /* more may have been delivered since it was asked */
+			from = cursor->reset_from;
 		cursor->next = cursor->placed;
 		cursor->is_loose = true;
 		cursor->reset_due = false;
@@ -245,7 +248,7 @@ static int deliver_refusal(
 		return DELIVERY_E_NONE;
 	if (id_word.data && number_parse(id_word, &id) && frame->n_words > 4)
 		last = 4;
-	session_show_target(chat, last >= 3 ? frame->word[3] : TEXT(""), chat->shown);
+	target_show(text_of(chat->name), last >= 3 ? frame->word[3] : TEXT(""), chat->shown);
 	*ret_event = (struct chat_event){
 		.type = CHAT_REFUSED,
 		.target = chat->shown,
@@ -267,6 +270,7 @@ static int deliver_other(struct chat *chat, struct text text, struct chat_event 
 		return DELIVERY_E_JUNK;
 	if (!chat->inbox.has_arrived) {
 		r = session_arrive(chat, &frame);
+		session_check_joins(chat);
 		if (r <= 0)
 			return r < 0 ? DELIVERY_E_JUNK : DELIVERY_E_NONE;
 	}

@@ -15,12 +15,22 @@
 #define NS_PER_MS   1000000u
 #define SEND_BUFFER (1024 * 1024) /* the kernel takes it down to net.core.wmem_max */
 
-uint64_t link_now(void)
+static uint64_t clock_ns(clockid_t clock)
 {
 	struct timespec now;
 
-	clock_gettime(CLOCK_MONOTONIC, &now);
+	clock_gettime(clock, &now);
 	return (uint64_t)now.tv_sec * NS_PER_S + (uint64_t)now.tv_nsec;
+}
+
+uint64_t link_time(void)
+{
+	return clock_ns(CLOCK_REALTIME);
+}
+
+uint64_t link_now(void)
+{
+	return clock_ns(CLOCK_MONOTONIC);
 }
 
 static int link_watch(struct link *link, int fd)

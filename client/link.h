@@ -19,6 +19,9 @@ struct link {
 	bool is_deaf;    /* the other end does not read any more */
 };
 
+/* Nanoseconds since the epoch, CLOCK_REALTIME: what the broker stamps messages with. */
+uint64_t link_time(void);
+
 /* Nanoseconds of CLOCK_MONOTONIC. */
 uint64_t link_now(void);
 

@@ -77,12 +77,13 @@ static int parse(struct settings *settings, unsigned where, const char *order, i
 /* People at a terminal get the shell; a pipe is only ever text. */
 static int talk(const struct settings *settings, int argc, char **argv)
 {
-	static char *lobby[] = { "lobby" };
+	static char lobby[] = "lobby";
+	static char *rooms[] = { lobby };
 	int r;
 
 	if (argc == 0) {
 		argc = 1;
-		argv = lobby;
+		argv = rooms;
 	}
 	for (int i = 0; i < argc; i++) {
 		r = script_check_target(argv[i]);
@@ -119,7 +120,8 @@ int main(int argc, char **argv)
 		argc -= first;
 		argv += first;
 		argv[0] = me;
-		r = parse(&settings, command->options, command->text ? "+" : "", argc, argv, &first);
+		r = parse(
+			&settings, command->options, command->text ? "+" : "", argc, argv, &first);
 	} else if (first < argc && strcmp(argv[first - 1], "--") != 0) {
 		argc -= first - 1;
 		argv += first - 1;
@@ -128,6 +130,6 @@ int main(int argc, char **argv)
 	}
 	if (r || first == PARSE_DONE)
 		return r;
-	return command ? command->run(&settings, argc - first, argv + first) :
-			       talk(&settings, argc - first, argv + first);
+	return command ? command->run(&settings, argc - first, argv + first)
+		       : talk(&settings, argc - first, argv + first);
 }

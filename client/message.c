@@ -7,13 +7,36 @@
 
 #define DIGITS_MAX 19 /* any number of so many digits fits 64 bits */
 
-/* Read digits and the one character that must follow, SPACE or LF. NULL if not so. */
-static const char *number_word(const char *p, uint64_t *ret_value)
+/* Eight digits at once (the bytes are little-endian, see record.c): a time has 19. */
+static bool digits_are_eight(uint64_t bytes)
+{
+	return ((bytes & 0xf0f0f0f0f0f0f0f0u) == 0x3030303030303030u) &&
+	       (((bytes + 0x0606060606060606u) & 0xf0f0f0f0f0f0f0f0u) == 0x3030303030303030u);
+}
+
+static uint64_t digits_of_eight(uint64_t bytes)
+{
+	bytes = (bytes & 0x0f0f0f0f0f0f0f0fu) * 2561 >> 8;
+	bytes = (bytes & 0x00ff00ff00ff00ffu) * 6553601 >> 16;
+	return (bytes & 0x0000ffff0000ffffu) * 42949672960001u >> 32;
+}
+
+/* Read digits and the one character that must follow, SPACE or LF, which is before
+ * END. NULL if not so. */
+static const char *number_word(const char *p, const char *end, uint64_t *ret_value)
 {
 	const char *start = p;
 	uint64_t value = 0;
+	uint64_t bytes;
 	unsigned digit;
 
+	while (end - p >= 8) {
+		memcpy(&bytes, p, 8);
+		if (!digits_are_eight(bytes))
+			break;
+		value = value * 100000000 + digits_of_eight(bytes);
+		p += 8;
+	}
 	while ((digit = (unsigned)(unsigned char)*p - '0') <= 9) {
 		value = value * 10 + digit;
 		p++;
@@ -35,15 +58,15 @@ static const char *word_end(const char *p)
  * read only means that nothing is known of it. */
 static void message_read_publisher(struct message *message, struct text word)
 {
-	const char *colon = memchr(word.data, ':', word.len);
+	const char *colon = memchr(word.data, ':', word.len), *end = word.data + word.len;
 
-	if (!colon)
+	if (!colon || !number_parse_hex((struct text){ word.data, (size_t)(colon - word.data) },
+			      &message->label))
 		return;
+	/* the short way, then the one that knows numbers of 20 digits */
 	message->has_publisher =
-		number_parse_hex(
-			(struct text){ word.data, (size_t)(colon - word.data) }, &message->label) &&
-		number_parse((struct text){ colon + 1, word.len - (size_t)(colon - word.data) - 1 },
-			&message->n);
+		number_word(colon + 1, end, &message->n) == end ||
+		number_parse((struct text){ colon + 1, (size_t)(end - colon) - 1 }, &message->n);
 }
 
 static void message_read_word(struct message *message, struct text word)
@@ -67,10 +90,10 @@ int message_parse(struct message *ret_message, struct text frame)
 	message->target = (struct text){ start, (size_t)(p - start) };
 	if (*p != ' ' || message->target.len == 0)
 		return MESSAGE_E_MALFORMED;
-	p = number_word(p + 1, &message->seq);
+	p = number_word(p + 1, line_end, &message->seq);
 	if (!p || *p != ' ')
 		return MESSAGE_E_MALFORMED;
-	p = number_word(p + 1, &message->time);
+	p = number_word(p + 1, line_end, &message->time);
 	if (!p || *p != ' ')
 		return MESSAGE_E_MALFORMED;
 	start = p + 1;
@@ -78,7 +101,7 @@ int message_parse(struct message *ret_message, struct text frame)
 	message->name = (struct text){ start, (size_t)(p - start) };
 	if (*p != ' ' || message->name.len == 0)
 		return MESSAGE_E_MALFORMED;
-	p = number_word(p + 1, &uid);
+	p = number_word(p + 1, line_end, &uid);
 	if (!p || uid > UINT32_MAX || message->seq == 0)
 		return MESSAGE_E_MALFORMED;
 	message->uid = (uid_t)uid;

@@ -7,11 +7,12 @@
 #include "client/render.h"
 
 #include <inttypes.h>
+#include <string.h>
 #include <time.h>
 
 #include "protocol/base.h"
 
-#define NS_PER_S	 1000000000u
+#define NS_PER_S         1000000000u
 #define ESCAPE_SLICE_LEN 1024
 
 struct palette {
@@ -27,8 +28,12 @@ static const struct palette colours = {
 };
 
 static const char *const type_names[] = {
-	[CHAT_MESSAGE] = "message", [CHAT_GAP] = "gap",		[CHAT_JOINED] = "joined",
-	[CHAT_PARTED] = "parted",   [CHAT_REFUSED] = "refused", [CHAT_DOWN] = "down",
+	[CHAT_MESSAGE] = "message",
+	[CHAT_GAP] = "gap",
+	[CHAT_JOINED] = "joined",
+	[CHAT_PARTED] = "parted",
+	[CHAT_REFUSED] = "refused",
+	[CHAT_DOWN] = "down",
 	[CHAT_UP] = "up",
 };
 
@@ -106,8 +111,7 @@ static void render_gap(FILE *out, const struct chat_event *event)
 		fprintf(out, ": %" PRIu64 " to %" PRIu64 " can not be read any more", event->from,
 			event->to);
 	else if (event->from > 0)
-		fprintf(out, ": the log was begun anew, %" PRIu64 " of the old one is not in it",
-			event->from);
+		fputs(": the log begins anew", out);
 	else
 		fputs(": somebody may have come or gone unseen", out);
 	fputs(" (", out);
@@ -135,6 +139,8 @@ static void render_refused(FILE *out, const struct chat_event *event)
 static void render_down(FILE *out, const struct chat_event *event)
 {
 	fputs(event->ended ? "the session is over" : "connection lost", out);
+	if (event->code && strcmp(event->code, "STOP") == 0)
+		fputs(": the broker was stopped", out);
 	if (event->text && *event->text) {
 		fputs(": ", out);
 		render_string(out, event->text);

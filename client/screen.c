@@ -32,6 +32,7 @@ static const int signals[] = { SIGINT, SIGTERM, SIGHUP, SIGQUIT, SIGTSTP, SIGCON
 static struct {
 	struct screen_config config;
 	bool open, colour;
+	bool at_eof; /* Ctrl-D: readline is done, there is no line any more */
 	int signal_fd;
 	sigset_t mask_before;
 	FILE *out; /* writes to text */
@@ -70,11 +71,14 @@ static int screen_enter(int count, int key)
 /* Readline's own accept-line, from a key of ~/.inputrc, and Ctrl-D. */
 static void screen_line(char *line)
 {
-	if (line)
+	if (line) {
 		screen_accept(line);
-	else
-		screen.config.enter(screen.config.userdata, NULL);
-	free(line);
+		free(line);
+		return;
+	}
+	screen.at_eof = true;
+	rl_callback_handler_remove(); /* or it would show the prompt once more */
+	screen.config.enter(screen.config.userdata, NULL);
 }
 
 static char **screen_complete(const char *text, int start, int end)
@@ -106,6 +110,7 @@ static void readline_set_up(void)
 	/* No question and no pager in the middle of other people's messages. */
 	rl_completion_query_items = 0;
 	stifle_history(HISTORY_LINES_MAX);
+	rl_variable_bind("show-all-if-ambiguous", "on");
 	rl_initialize(); /* reads ~/.inputrc; what must hold comes after it */
 	rl_variable_bind("page-completions", "off");
 	rl_variable_bind("horizontal-scroll-mode", "off");
@@ -168,8 +173,10 @@ void screen_close(void)
 		return;
 	screen_flush();
 	screen.open = false;
-	rl_clear_visible_line();
-	rl_callback_handler_remove();
+	if (!screen.at_eof) {
+		rl_clear_visible_line();
+		rl_callback_handler_remove();
+	}
 	fflush(stdout);
 	fclose(TAKE(screen.out));
 	free(TAKE(screen.text));
@@ -199,10 +206,12 @@ void screen_flush(void)
 	fflush(screen.out);
 	if (screen.text_len == 0)
 		return;
-	rl_clear_visible_line();
+	if (!screen.at_eof)
+		rl_clear_visible_line();
 	fwrite(screen.text, 1, screen.text_len, stdout);
 	rewind(screen.out);
-	screen_redraw();
+	if (!screen.at_eof)
+		screen_redraw();
 }
 
 /* The end of a name tells more than its beginning: build.ci.nightly. */
@@ -222,14 +231,15 @@ static void screen_put_prompt(void)
 	int rows, columns;
 
 	rl_get_screen_size(&rows, &columns);
-	snprintf(prompt, sizeof(prompt), screen.colour ? "\001\033[1m\002%s\001\033[0m\002> " : "%s> ",
+	snprintf(prompt, sizeof(prompt),
+		screen.colour ? "\001\033[1m\002%s\001\033[0m\002> " : "%s> ",
 		fit(screen.target, columns));
 	rl_set_prompt(prompt);
 }
 
 void screen_set_prompt(const char *target)
 {
-	if (strcmp(target, screen.target) == 0)
+	if (screen.at_eof || strcmp(target, screen.target) == 0)
 		return;
 	rl_clear_visible_line();
 	snprintf(screen.target, sizeof(screen.target), "%s", target);
@@ -305,10 +315,9 @@ bool screen_clear_typed(void)
 {
 	bool typed = rl_end > 0 || RL_ISSTATE(RL_STATE_ISEARCH | RL_STATE_NSEARCH);
 
+	rl_callback_sigcleanup(); /* a search ends, and gives the prompt back */
 	rl_clear_visible_line();
-	rl_callback_sigcleanup();
 	rl_replace_line("", 1);
-	rl_clear_message();
 	screen_redraw();
 	return typed;
 }

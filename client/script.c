@@ -32,8 +32,8 @@ int script_check_target(const char *target)
 
 	if (text_is_room(text) || text_is_direct(text) || text_is_conversation(text, &a, &b))
 		return STATUS_OK;
-	return complain_usage("'%s' is no room name (a-z 0-9 _ - and single dots) and no @NAME",
-		target);
+	return complain_usage(
+		"'%s' is no room name (a-z 0-9 _ - and single dots) and no @NAME", target);
 }
 
 static void say_failed(struct say *say, int status)
@@ -96,7 +96,9 @@ static bool say_next(struct say *say, struct lines *lines, struct text *ret_line
 }
 
 /* Say all lines that are at hand: those that another one follows may share its
- * packet, the last one goes at once. */
+ * packet, the last one goes at once. The flush waits for nothing, it asks to have
+ * them acknowledged: the next lines may be an hour away, and what is known to have
+ * arrived is not said again to a broker that was started anew meanwhile. */
 static int say_lines(struct say *say, struct lines *lines)
 {
 	struct text line, following = { "", 0 };
@@ -111,6 +113,7 @@ static int say_lines(struct say *say, struct lines *lines)
 			return r;
 		line = following;
 	}
+	chat_flush(say->chat, 0);
 	return STATUS_OK;
 }
 

@@ -15,7 +15,7 @@
 
 #define NS_PER_US      1000u
 #define BACKOFF_MIN_NS 20000000u
-#define BACKOFF_MAX_NS 5000000000u
+#define BACKOFF_MAX_NS 1000000000u
 #define CALM_NS        1000000000u /* up for so long: the next loss starts over at 20 ms */
 
 #define JOINS_LEN_MAX  8192
@@ -39,19 +39,6 @@ int session_ended(struct chat *chat)
 	return session_fail(chat, chat->end_error, "%s", chat->end_text);
 }
 
-void session_show_target(const struct chat *chat, struct text target, char *dst)
-{
-	struct text a, b, shown = target;
-
-	if (text_is_conversation(target, &a, &b)) {
-		shown = text_equal(a, text_of(chat->name)) ? b : a;
-		*dst++ = '@';
-	}
-	shown.len = MIN(shown.len, (size_t)TARGET_LEN_MAX - 1);
-	memcpy(dst, shown.data, shown.len);
-	dst[shown.len] = '\0';
-}
-
 /* Full jitter: many clients of a broker that went must not come back at once. */
 static void session_schedule(struct chat *chat)
 {
@@ -66,11 +53,17 @@ static void session_schedule(struct chat *chat)
 static int session_hello(struct chat *chat)
 {
 	char line[LINE_LEN_MAX];
-	int len = snprintf(line, sizeof line, "#h HELLO 1 pub=%016llx batch%s%s%s",
-		(unsigned long long)chat->publisher, chat->name[0] ? " name=" : "", chat->name,
-		chat->wants_direct ? " direct" : "");
-	struct iovec part = { line, (size_t)len };
+	int len = snprintf(line, sizeof line, "#h HELLO 1 pub=%016llx batch%s%s",
+		(unsigned long long)chat->publisher, chat->name[0] ? " name=" : "", chat->name);
+	struct iovec part = { line, 0 };
 
+	/* what began while we were away has no cursor yet: ask by time */
+	if (chat->wants_direct && chat->is_opening)
+		len += snprintf(line + len, sizeof line - (size_t)len, " direct");
+	else if (chat->wants_direct)
+		len += snprintf(line + len, sizeof line - (size_t)len, " direct=@%llu",
+			(unsigned long long)chat->opened_at);
+	part.iov_len = (size_t)len;
 	return link_send(&chat->link, &part, 1);
 }
 
@@ -91,7 +84,7 @@ int session_connect(struct chat *chat, bool may_ask)
 	chat->broker_uid = uid;
 	chat->farewell = (struct farewell){ 0 };
 	r = session_hello(chat);
-	if (r) {
+	if (r && !chat->link.is_deaf) { /* one that is gone may have said BYE */
 		link_close(&chat->link);
 		return r;
 	}
@@ -364,6 +357,7 @@ static void session_scan_rest(struct chat *chat)
 	inbox->has_arrived = true;
 	if (session_scan(chat, *inbox) < 0)
 		inbox_discard(inbox);
+	session_check_joins(chat);
 }
 
 /* The packet can not be stored. Messages come again, refusals would not. */
@@ -401,6 +395,7 @@ static int session_pump(struct chat *chat)
 	inbox_walk(&walk, chat->arrival, len);
 	if (session_scan(chat, walk) > 0 && inbox_store(&chat->inbox, chat->arrival, len))
 		session_drop(chat, walk);
+	session_check_joins(chat); /* behind the answers that it waited for */
 	return 1;
 }
 

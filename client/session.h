@@ -55,6 +55,7 @@ struct chat {
 	enum session_state state;
 	bool is_opening; /* within chat_open(): no events */
 	bool wants_direct;
+	uint64_t opened_at; /* ns since the epoch: conversations since then are news */
 	bool is_once;
 	chat_trust_fn *trust;
 	void *userdata;
@@ -99,10 +100,6 @@ struct chat {
 /* Remember what chat_error() says, and return R. */
 _printf_(3, 4) int session_fail(struct chat *chat, int r, const char *format, ...);
 
-/* The shown form of a target in records: "@a+b" becomes "@other". DST holds
- * TARGET_LEN_MAX + 1 bytes. */
-void session_show_target(const struct chat *chat, struct text target, char *dst);
-
 /* Connect to chat->path and send HELLO. Returns 0, -EPERM (not trusted), -EAGAIN
  * (busy), or another error of link_connect(). */
 int session_connect(struct chat *chat, bool may_ask);
@@ -123,7 +120,7 @@ void session_replace(struct chat *chat);
 /* Take a cursor out of the table. */
 void session_forget(struct chat *chat, struct cursor *cursor);
 
-/* The last cursor was placed: UP, unless some are still missing. */
+/* After an arrival: when the last cursor was placed, it is UP. */
 void session_check_joins(struct chat *chat);
 
 /* Send what can be sent. */

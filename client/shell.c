@@ -83,7 +83,8 @@ bool shell_join(struct shell *shell, const char *target, uint64_t last)
 	char(*rooms)[TARGET_LEN_MAX + 1];
 	int r;
 
-	r = chat_join(shell->chat, target, CHAT_LAST, last, CHAT_PRESENCE, NULL);
+	r = chat_join(
+		shell->chat, target, CHAT_LAST, last, target[0] == '@' ? 0 : CHAT_PRESENCE, NULL);
 	if (r < 0) {
 		shell_show("%s", chat_error(shell->chat));
 		return false;
@@ -128,7 +129,14 @@ static void shell_prompt(const struct shell *shell)
 
 void shell_switch(struct shell *shell, const char *target)
 {
+	if (strcmp(shell->target, target) == 0)
+		return;
 	snprintf(shell->target, sizeof(shell->target), "%s", target);
+	/* Lines above this one have no room before them that now would have one. */
+	if (*target)
+		shell_show("talking %s %s", target[0] == '@' ? "to" : "in", target);
+	else
+		shell_show("you are in no room; /join one");
 }
 
 void shell_say(struct shell *shell, const char *target, const char *text)
@@ -146,6 +154,8 @@ void shell_say(struct shell *shell, const char *target, const char *text)
 		shell_show("not said: longer than %d bytes", BODY_LEN_MAX);
 	else if (r < 0)
 		shell_show("not said: %s", chat_error(shell->chat));
+	else
+		chat_flush(shell->chat, 0); /* ask to have it acknowledged; wait for nothing */
 }
 
 static void count_row(void *userdata, const char *row, size_t len)
@@ -156,8 +166,8 @@ static void count_row(void *userdata, const char *row, size_t len)
 static void shell_stop(struct shell *shell)
 {
 	const char *answer = "";
-	int r = chat_request(shell->chat, "STOP", NULL, 0, SHELL_ANSWER_TIMEOUT_MS, NULL, NULL,
-		&answer);
+	int r = chat_request(
+		shell->chat, "STOP", NULL, 0, SHELL_ANSWER_TIMEOUT_MS, NULL, NULL, &answer);
 
 	if (r) {
 		shell_refused(shell, r, answer);
@@ -172,8 +182,8 @@ static void shell_ask_to_stop(struct shell *shell)
 {
 	const char *answer = "";
 	size_t n_sessions = 0;
-	int r = ask_pages(shell->chat, "WHO", SHELL_ANSWER_TIMEOUT_MS, count_row, &n_sessions,
-		&answer);
+	int r = ask_pages(
+		shell->chat, "WHO", SHELL_ANSWER_TIMEOUT_MS, count_row, &n_sessions, &answer);
 
 	if (r) {
 		shell_refused(shell, r, answer);
@@ -277,6 +287,8 @@ static bool is_noise(struct shell *shell, const struct chat_event *event)
 	case CHAT_JOINED:
 	case CHAT_PARTED:
 		return strcmp(event->name, chat_name(shell->chat)) == 0;
+	case CHAT_GAP: /* wall is read from now on: nothing of it is missed */
+		return event->to == 0 && strcmp(event->target, "wall") == 0;
 	default:
 		return false;
 	}
@@ -292,13 +304,12 @@ static void shell_event(struct shell *shell, const struct chat_event *event)
 
 	if (is_noise(shell, event))
 		return;
-	show_day(shell,
-		event->type == CHAT_MESSAGE ? (int64_t)(event->time / NS_PER_S) : how.now);
+	show_day(shell, event->type == CHAT_MESSAGE ? (int64_t)(event->time / NS_PER_S) : how.now);
 	render_screen(screen_out(), &how, event);
 	if (event->type == CHAT_DOWN && event->ended)
-		shell_leave(shell, text_equal(text_of(event->code), TEXT("KICKED")) ?
-						 STATUS_REFUSED :
-						 STATUS_NO_BROKER);
+		shell_leave(shell, text_equal(text_of(event->code), TEXT("KICKED"))
+					   ? STATUS_REFUSED
+					   : STATUS_NO_BROKER);
 }
 
 /* Returns true when there may be more. */
@@ -466,7 +477,7 @@ static int shell_start(struct shell *shell, int n, char **rooms)
 	for (int i = 0; i < n; i++)
 		shell_join(shell, rooms[i], SHELL_LAST);
 	if (shell->n_rooms > 0)
-		shell_switch(shell, shell->rooms[0]);
+		snprintf(shell->target, sizeof(shell->target), "%s", shell->rooms[0]);
 	/* What the administrators say to everybody; quiet if there is none. */
 	if (!shell_has(shell, "wall"))
 		chat_join(shell->chat, "wall", CHAT_NEW, 0, 0, NULL);

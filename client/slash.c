@@ -233,8 +233,9 @@ void slash_help(struct shell *shell, char *arguments)
 		snprintf(left, sizeof(left), "/%s %s", command->name, command->usage);
 		fprintf(out, "-- %-16s %s\n", left, command->help);
 	}
-	fputs("-- Anything else is said. A line that begins with // is said with one /. Tab completes.\n"
-	      "-- QUIT alone leaves, STOP alone stops the broker. The manual is chat-client(1).\n",
+	fputs("-- Anything else is said; a line that begins with // with one / less.\n"
+	      "-- Tab completes. QUIT alone leaves, STOP alone stops the broker.\n"
+	      "-- The manual is chat-client(1).\n",
 		out);
 }
 

@@ -5,7 +5,7 @@
 
 #define ARRAY_LEN(a) (sizeof(a) / sizeof((a)[0]))
 
-#define container_of(pointer, type, member) ((type *)((char *)(pointer) - offsetof(type, member)))
+#define container_of(pointer, type, member) ((type *)((char *)(pointer)-offsetof(type, member)))
 
 /* Take a pointer out of a variable and leave NULL there: ownership moves on. */
 #define TAKE(pointer)                                                                              \
@@ -16,7 +16,7 @@
 		take_value;                                                                        \
 	})
 
-#define _cleanup_(function) __attribute__((__cleanup__(function)))
+#define _cleanup_(function)     __attribute__((__cleanup__(function)))
 #define _printf_(format, first) __attribute__((__format__(__printf__, format, first)))
 
 /* Arguments are evaluated twice. */

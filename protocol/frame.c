@@ -132,8 +132,12 @@ int frame_parse(struct frame *ret_frame, struct text packet)
 	if (frame->n_words == 0) /* only a tag */
 		return FRAME_E_MALFORMED;
 	frame->rest.len = (size_t)(p - frame->rest.data);
-	if (!ascii && !text_is_utf8((struct text){ packet.data, (size_t)(p - packet.data) }))
-		return FRAME_E_MALFORMED;
+	if (!ascii) {
+		struct text line = { packet.data, (size_t)(p - packet.data) };
+
+		if (!text_is_utf8(line) || text_has_c1(line))
+			return FRAME_E_MALFORMED;
+	}
 	if (p < packet.data + packet.len) {
 		frame->has_body = true;
 		frame->body = (struct text){ p + 1, packet.len - (size_t)(p - packet.data) - 1 };

@@ -71,8 +71,8 @@ struct frame {
 
 enum {
 	FRAME_E_MALFORMED = 1, /* FRAME */
-	FRAME_E_LINE,	       /* TOOBIG: the line */
-	FRAME_E_BODY,	       /* TOOBIG: the body */
+	FRAME_E_LINE,          /* TOOBIG: the line */
+	FRAME_E_BODY,          /* TOOBIG: the body */
 };
 
 /* Parse one frame. On any outcome *ret_frame holds what was understood before

@@ -13,8 +13,8 @@
 #include "protocol/text.h"
 
 #define RECORD_HEADER_LEN 8
-#define BATCH_START	  "BATCH\n"
-#define BATCH_START_LEN	  6
+#define BATCH_START       "BATCH\n"
+#define BATCH_START_LEN   6
 
 /* Bytes of records in one batch packet, at the most. */
 #define BATCH_LEN_MAX (PACKET_LEN_MAX - BATCH_START_LEN)

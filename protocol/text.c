@@ -66,6 +66,16 @@ bool text_is_utf8(struct text text)
 	return true;
 }
 
+bool text_has_c1(struct text text)
+{
+	const unsigned char *p = (const unsigned char *)text.data;
+
+	for (size_t i = 0; i + 1 < text.len; i++)
+		if (p[i] == 0xc2 && p[i + 1] < 0xa0)
+			return true;
+	return false;
+}
+
 static bool is_lower_digit(char c)
 {
 	return (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9');

@@ -25,7 +25,7 @@ static inline struct text text_of(const char *string)
 
 static inline bool text_equal(struct text a, struct text b)
 {
-	return a.len == b.len && memcmp(a.data, b.data, a.len) == 0;
+	return a.len == b.len && (a.len == 0 || memcmp(a.data, b.data, a.len) == 0);
 }
 
 /* Take one trailing LF, CR LF or NUL off: what line-minded writers leave. */
@@ -33,6 +33,9 @@ struct text text_chomp(struct text text);
 
 /* Well-formed UTF-8 (Unicode 15, table 3-7): no overlong forms, no surrogates. */
 bool text_is_utf8(struct text text);
+
+/* Has it a control character of C1, U+0080 to U+009F? TEXT is UTF-8. */
+bool text_has_c1(struct text text);
 
 /* [a-z0-9_][a-z0-9_.-]{0,31} */
 bool text_is_name(struct text text);
@@ -47,7 +50,7 @@ bool text_is_direct(struct text text);
 bool text_is_conversation(struct text text, struct text *ret_a, struct text *ret_b);
 
 /* The bytes that text_escape() needs for LEN bytes, at the most. */
-#define TEXT_ESCAPED_MAX(len) ((len) * 4)
+#define TEXT_ESCAPED_MAX(len) ((len)*4)
 
 /* Write TEXT so that it can not disturb a terminal and stays on one line: C0,
  * DEL, C1, bidirectional controls, line and paragraph separators and bytes that

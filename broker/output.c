@@ -1,0 +1,283 @@
+/* output.c - see output.h.
+ *
+ * Answers are kept as records, so that a session that takes batches is sent many in
+ * one packet. A log's records are never copied: they are sent from where they lie.
+ */
+#include "broker/output.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "broker/broker.h"
+#include "protocol/packet.h"
+#include "protocol/record.h"
+
+/* Records sent one by one in a turn, to a session that takes no batches. */
+#define OUTPUT_TURN_RECORDS 64
+
+void output_schedule(struct session *session)
+{
+	if (session->is_writable && session->state != SESSION_GONE &&
+		!list_is_linked(&session->flush_link))
+		list_append(&session->broker->flush, &session->flush_link);
+}
+
+static int output_grow(struct session *session, size_t need)
+{
+	size_t size = MAX(session->output_size * 2, (size_t)256);
+	char *grown;
+
+	if (session->output_at > 0) {
+		memmove(session->output, session->output + session->output_at,
+			session->output_len - session->output_at);
+		session->output_len -= session->output_at;
+		session->output_at = 0;
+	}
+	if (session->output_size - session->output_len >= need)
+		return 0;
+	while (size < session->output_len + need)
+		size *= 2;
+	if (quota_charge(session->user->account, QUOTA_BYTES, size - session->output_size))
+		return QUOTA_E_LIMIT;
+	grown = realloc(session->output, size);
+	if (!grown) {
+		quota_discharge(session->user->account, QUOTA_BYTES, size - session->output_size);
+		return -ENOMEM;
+	}
+	session->output = grown;
+	session->output_size = size;
+	return 0;
+}
+
+void output_drop(struct session *session)
+{
+	free(session->output);
+	quota_discharge(session->user->account, QUOTA_BYTES, session->output_size);
+	session->output = NULL;
+	session->output_at = session->output_len = session->output_size = 0;
+}
+
+void output_put2(struct session *session, struct text first, struct text second)
+{
+	size_t len = first.len + second.len, size = record_size(len);
+	char *record;
+	int r;
+
+	if (session->is_deaf || session->state >= SESSION_CLOSING)
+		return;
+	if (session->output_size - session->output_len < size) {
+		r = output_grow(session, size);
+		if (r) {
+			session_close(session, false, 0, r < 0 ? "AGAIN" : "QUOTA",
+				"no memory for more answers that nobody reads");
+			return;
+		}
+	}
+	record = session->output + session->output_len;
+	memcpy(record + RECORD_HEADER_LEN, first.data, first.len);
+	memcpy(record + RECORD_HEADER_LEN + first.len, second.data, second.len);
+	record_close(record, len);
+	session->output_len += size;
+	output_schedule(session);
+}
+
+void output_put(struct session *session, struct text frame)
+{
+	output_put2(session, frame, (struct text){ "", 0 });
+}
+
+void output_deafen(struct session *session)
+{
+	session->is_deaf = true;
+	output_drop(session);
+	list_for_each (link, &session->pending)
+		list_unlink(link);
+	session_line_up(session);
+}
+
+/* Send one packet. Returns 0 or -EAGAIN, having arranged to be told. */
+static int output_send(struct session *session, const struct iovec *parts, size_t n_parts)
+{
+	int r;
+
+	r = packet_send(session->watch.fd, parts, n_parts);
+	if (r == 0)
+		return 0;
+	if (r == -EAGAIN) {
+		session->is_writable = false;
+		loop_change(&session->broker->loop, &session->watch, SESSION_EVENTS | EPOLLOUT);
+		return -EAGAIN;
+	}
+	output_deafen(session);
+	return -EAGAIN;
+}
+
+int output_send_text(struct session *session, struct text frame)
+{
+	struct iovec part = { (char *)frame.data, frame.len };
+
+	return output_send(session, &part, 1);
+}
+
+static int output_send_records(struct session *session, const char *records, size_t len)
+{
+	struct iovec parts[2] = {
+		{ (char *)BATCH_START, BATCH_START_LEN },
+		{ (char *)records, len },
+	};
+
+	return output_send(session, parts, 2);
+}
+
+/* How many bytes of records from AT are whole and fit one packet; at least one. */
+static size_t output_slice(const char *at, const char *end)
+{
+	const char *p = at;
+
+	while (p < end) {
+		size_t size = record_size(record_frame(p).len);
+
+		if (p > at && (size_t)(p - at) + size > BATCH_LEN_MAX)
+			break;
+		p += size;
+	}
+	return (size_t)(p - at);
+}
+
+int output_flush_answers(struct session *session)
+{
+	while (session->output_at < session->output_len) {
+		const char *at = session->output + session->output_at;
+		struct text frame = record_frame(at);
+		size_t len = record_size(frame.len);
+		int r;
+
+		if (session->has_batch)
+			len = output_slice(at, session->output + session->output_len);
+		if (len == record_size(frame.len))
+			r = output_send_text(session, frame);
+		else
+			r = output_send_records(session, at, len);
+		if (r < 0)
+			return r;
+		session->output_at += len;
+	}
+	if (session->output)
+		output_drop(session);
+	return 0;
+}
+
+/* Send what is at CURSOR of LOG, one slice. *CURSOR moves on. */
+static int output_send_log(
+	struct session *session, const struct log *log, struct log_cursor *cursor)
+{
+	struct broker *broker = session->broker;
+	struct log_cursor next;
+	const char *records;
+	struct text frame;
+	size_t len;
+	int r;
+
+	if (session->has_batch) {
+		len = log_read(log, cursor, BATCH_LEN_MAX, &records, &next);
+		if (len == 0)
+			return 0;
+		r = output_send_records(session, records, len);
+		if (r < 0)
+			return r;
+		broker->n_delivered += next.seq - cursor->seq;
+		broker->n_delivered_bytes += len;
+		*cursor = next;
+		return 0;
+	}
+	for (int i = 0; i < OUTPUT_TURN_RECORDS; i++) {
+		len = log_read_one(log, cursor, &frame, &next);
+		if (len == 0)
+			return 0;
+		r = output_send_text(session, frame);
+		if (r < 0)
+			return r;
+		broker->n_delivered++;
+		broker->n_delivered_bytes += len;
+		*cursor = next;
+	}
+	return 0;
+}
+
+static int output_send_gap(struct session *session, const struct room *room, uint64_t from,
+	uint64_t to, const char *reason)
+{
+	char line[TARGET_LEN_MAX + 80];
+	struct text target = room_target(room);
+	int n;
+
+	n = snprintf(line, sizeof line, "GAP %.*s %lu %lu %s", (int)target.len, target.data,
+		(unsigned long)from, (unsigned long)to, reason);
+	return output_send_text(session, (struct text){ line, (size_t)n });
+}
+
+static int output_flush_presence(struct session *session, struct cursor *cursor)
+{
+	struct log *log = cursor->room->presence;
+	int r;
+
+	if (cursor->presence_at.seq < log->first) {
+		cursor->has_lost_presence = true;
+		log_seek(log, log->first, &cursor->presence_at);
+	}
+	if (cursor->has_lost_presence) {
+		r = output_send_gap(session, cursor->room, 0, 0, "presence");
+		if (r < 0)
+			return r;
+		cursor->has_lost_presence = false;
+	}
+	return output_send_log(session, log, &cursor->presence_at);
+}
+
+/* Send one slice for CURSOR, after what must be said before it. */
+static int output_flush_cursor(struct session *session, struct cursor *cursor)
+{
+	struct log *log = &cursor->room->log;
+	int r = 0;
+
+	if (cursor->wants_presence)
+		r = output_flush_presence(session, cursor);
+	if (r == 0 && cursor->is_reset) {
+		r = output_send_gap(session, cursor->room, cursor->asked, 0, "reset");
+		if (r == 0)
+			cursor->is_reset = false;
+	}
+	if (r == 0 && cursor->at.seq < log->first) {
+		r = output_send_gap(
+			session, cursor->room, cursor->at.seq, log->first - 1, "retention");
+		if (r == 0) {
+			session->broker->n_gap_records += log->first - cursor->at.seq;
+			log_seek(log, log->first, &cursor->at);
+		}
+	}
+	return r < 0 ? r : output_send_log(session, log, &cursor->at);
+}
+
+/* One slice for each room that has something, so that a busy one does not hold up
+ * the others. */
+int output_flush_pending(struct session *session)
+{
+	struct list *last = session->pending.prev, *link = list_first(&session->pending);
+	int r;
+
+	while (link) {
+		struct cursor *cursor = container_of(link, struct cursor, pending_link);
+		struct list *next = link == last ? NULL : link->next;
+
+		r = output_flush_cursor(session, cursor);
+		if (r < 0)
+			return r;
+		list_unlink(&cursor->pending_link);
+		if (cursor_is_behind(cursor))
+			list_append(&session->pending, &cursor->pending_link);
+		link = next;
+	}
+	return 0;
+}
