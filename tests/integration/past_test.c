@@ -1,0 +1,245 @@
+/* past_test.c - reading without a cursor, and saying once: chat-protocol(7), PAST, Once
+ * and only once. */
+#include "tests/integration/harness.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#define MESSAGES 600
+
+/* Ask, and read the answer: the rows must be the messages from FROM to TO. Returns
+ * next=, 0 without. */
+static uint64_t past(struct raw *raw, const char *words, uint64_t from, uint64_t to)
+{
+	uint64_t next = 0;
+	const char *done;
+
+	raw_send(raw, "#p PAST room%s%s", words[0] ? " " : "", words);
+	for (uint64_t seq = from; seq <= to; seq++)
+		raw_expect(raw, "#p + MSG room %" PRIu64 " ~", seq);
+	done = raw_expect(raw, "#p * %" PRIu64 "~", to + 1 - from);
+	sscanf(done, "#p * %*u next=%" SCNu64, &next);
+	return next;
+}
+
+static void test_pages(void **state)
+{
+	struct broker *broker = broker_start(NULL);
+	struct raw *raw = raw_hello(broker, "name=tester");
+	static char frame[11000];
+	int n;
+
+	for (int i = 1; i <= MESSAGES; i++)
+		raw_send(raw, "SAY room\n%d", i);
+	raw_expect_quiet(raw);
+	assert_int_equal(past(raw, "", 1, 256), 257);
+	assert_int_equal(past(raw, "from=257", 257, 512), 513);
+	assert_int_equal(past(raw, "from=513", 513, 600), 0);
+	assert_int_equal(past(raw, "from=1 to=256", 1, 256), 0);
+	assert_int_equal(past(raw, "to=300", 1, 256), 257);
+	assert_int_equal(past(raw, "from=600", 600, 600), 0);
+	assert_int_equal(past(raw, "from=601", 601, 600), 0);
+	assert_int_equal(past(raw, "from=3 to=5 unknown=7", 3, 5), 0);
+	assert_int_equal(past(raw, "from=5 to=3", 5, 4), 0);
+	assert_int_equal(past(raw, "from=599 to=9999", 599, 600), 0);
+
+	/* 64 KiB: six rows of 10000 bytes */
+	n = snprintf(frame, sizeof frame, "SAY room\n");
+	memset(frame + n, 'x', 10000);
+	for (int i = 0; i < 20; i++)
+		raw_send_bytes(raw, frame, (size_t)n + 10000);
+	raw_expect_quiet(raw);
+	assert_int_equal(past(raw, "from=601", 601, 606), 607);
+	assert_int_equal(past(raw, "from=607", 607, 612), 613);
+	broker_stop(broker);
+}
+
+static void test_times(void **state)
+{
+	struct broker *broker = broker_start(NULL);
+	struct raw *raw = raw_hello(broker, "name=tester");
+	uint64_t times[20];
+	char words[128];
+
+	for (int i = 0; i < 20; i++) {
+		raw_send(raw, "#s SAY room\nx");
+		raw_expect(raw, "#s * %d", i + 1);
+	}
+	raw_send(raw, "#t PAST room");
+	for (int i = 0; i < 20; i++)
+		assert_int_equal(sscanf(raw_expect(raw, "#t + ~"),
+					 "#t + MSG room %*s %" SCNu64, &times[i]), 1);
+	raw_expect(raw, "#t * 20");
+	/* from each time and one before and after, to the end, and up to it: inclusive */
+	for (int i = 0; i < 20; i++)
+		for (int d = -1; d <= 1; d++) {
+			uint64_t at = times[i] + (uint64_t)d, first = 1, last = 20;
+
+			while (first <= 20 && times[first - 1] < at)
+				first++;
+			while (last > 0 && times[last - 1] > at)
+				last--;
+			snprintf(words, sizeof words, "from=@%" PRIu64, at);
+			past(raw, words, first, 20);
+			snprintf(words, sizeof words, "to=@%" PRIu64, at);
+			past(raw, words, 1, last);
+		}
+	past(raw, "from=@0 to=@18446744073709551615", 1, 20);
+	past(raw, "to=@0", 1, 0);
+	past(raw, "from=@18446744073709551615", 21, 20);
+	broker_stop(broker);
+}
+
+/* Rows are for those who tag. */
+static void test_only_what_is_kept(void **state)
+{
+	struct broker *broker = broker_start("--limit", "room-bytes=256k");
+	struct raw *raw = raw_hello(broker, "name=tester");
+	unsigned long first;
+
+	for (int i = 1; i <= 4000; i++)
+		raw_send(raw, "SAY room\n%0200d", i);
+	raw_expect_quiet(raw);
+	raw_send(raw, "#r ROOMS");
+	assert_int_equal(sscanf(raw_expect(raw, "#r + room ~"), "#r + room %*s first=%lu", &first),
+		1);
+	raw_expect(raw, "#r * 1");
+	assert_true(first > 1);
+	past(raw, "from=1", first, first + 255);
+	past(raw, "from=1 to=2", first, first - 1);
+	past(raw, "from=@0 to=@1", first, first - 1);
+	raw_send(raw, "PAST room");
+	raw_expect_quiet(raw);
+	broker_stop(broker);
+}
+
+/* ---- once and only once ---- */
+
+static void say(struct raw *raw, const char *target, unsigned id, const char *answer)
+{
+	raw_send(raw, "#s SAY %s id=%u\nmessage %u", target, id, id);
+	raw_expect(raw, "#s %s", answer);
+}
+
+static void test_said_once(void **state)
+{
+	struct broker *broker = broker_start(NULL);
+	struct raw *reader = raw_join(broker, "name=reader", "room");
+	struct raw *raw = raw_hello(broker, "name=tester pub=1F");
+
+	say(raw, "room", 1, "* 1");
+	say(raw, "room", 1, "* 1");
+	say(raw, "room", 3, "* 2");
+	say(raw, "other", 4, "* 1"); /* counting goes on across rooms */
+	say(raw, "room", 5, "* 3");
+	say(raw, "room", 3, "* 2");
+	say(raw, "room", 2, "! OLD ~"); /* never came here */
+	say(raw, "room", 4, "! OLD ~");
+	say(raw, "room", 1, "* 1");
+	raw_close(raw);
+
+	/* across a reconnect, also with the label written otherwise */
+	raw = raw_hello(broker, "name=tester pub=000000000000001f");
+	say(raw, "room", 5, "* 3");
+	say(raw, "room", 1, "* 1");
+	say(raw, "room", 6, "* 4");
+	/* another label is another publisher, a message without id= is none */
+	raw_close(raw);
+	raw = raw_hello(broker, "name=tester pub=2f");
+	say(raw, "room", 1, "* 5");
+	raw_send(raw, "#s SAY room\nplain");
+	raw_expect(raw, "#s * 6");
+	raw_send(raw, "#s SAY room\nplain");
+	raw_expect(raw, "#s * 7");
+	/* an id is a number, however it is written */
+	raw_send(raw, "#s SAY room id=0002\nmessage 2");
+	raw_expect(raw, "#s * 8");
+	say(raw, "room", 2, "* 8");
+	say(raw, "room", 9, "* 9");
+	say(raw, "room", 2, "* 8");
+
+	raw_expect(reader, "MSG room 1 ~ p=000000000000001f:1\nmessage 1");
+	raw_expect(reader, "MSG room 2 ~ p=000000000000001f:3\nmessage 3");
+	raw_expect(reader, "MSG room 3 ~ p=000000000000001f:5\nmessage 5");
+	raw_expect(reader, "MSG room 4 ~ p=000000000000001f:6\nmessage 6");
+	raw_expect(reader, "MSG room 5 ~ p=000000000000002f:1\nmessage 1");
+	assert_null(strstr(raw_expect(reader, "MSG room 6 ~\nplain"), "p="));
+	raw_expect(reader, "MSG room 7 ~\nplain");
+	raw_expect(reader, "MSG room 8 ~ p=000000000000002f:2\nmessage 2");
+	raw_expect(reader, "MSG room 9 ~ p=000000000000002f:9\nmessage 9");
+	raw_expect_quiet(reader);
+	broker_stop(broker);
+}
+
+/* A body that looks like the words of a line is not taken for them. */
+static void test_old_is_told(void **state)
+{
+	struct broker *broker = broker_start("--limit", "room-bytes=256k");
+	struct raw *raw = raw_hello(broker, "name=tester pub=a");
+	struct raw *noise = raw_hello(broker, "name=noise");
+
+	say(raw, "room", 10, "* 1");
+	say(raw, "room", 20, "* 2");
+	for (int i = 0; i < 3000; i++)
+		raw_send(noise, "SAY room\np=000000000000000a:15 %0200d", i);
+	raw_expect_quiet(noise);
+	/* the highest one's number is remembered, though the record is gone */
+	say(raw, "room", 20, "* 2");
+	say(raw, "room", 10, "! OLD ~");
+	say(raw, "room", 15, "! OLD ~");
+	say(raw, "room", 21, "* 3003");
+	broker_stop(broker);
+}
+
+static void test_in_a_batch(void **state)
+{
+	struct broker *broker = broker_start(NULL);
+	struct raw *raw = raw_join(broker, "name=tester pub=b batch", "room");
+
+	raw_send_batch(raw, "#1 SAY room id=1\none", "#2 SAY room id=1\none", "SAY room id=1\none",
+		"#3 SAY room id=2\ntwo", "#4 SAY room id=1\none");
+	raw_expect(raw, "#1 * 1");
+	raw_expect(raw, "#2 * 1");
+	raw_expect(raw, "#3 * 2");
+	raw_expect(raw, "#4 * 1");
+	raw_expect(raw, "MSG room 1 ~");
+	raw_expect(raw, "MSG room 2 ~");
+	raw_expect_quiet(raw);
+	broker_stop(broker);
+}
+
+/* The last publishers of a room are remembered, whoever came between. */
+static void test_many_publishers(void **state)
+{
+	struct broker *broker = broker_start(NULL);
+	struct raw *raw;
+	char words[64];
+
+	for (int round = 0; round < 2; round++)
+		for (unsigned i = 1; i <= 250; i++) {
+			snprintf(words, sizeof words, "name=tester pub=%x", i);
+			raw = raw_hello(broker, words);
+			snprintf(words, sizeof words, "* %u", i);
+			say(raw, "room", 7, words);
+			raw_close(raw);
+		}
+	broker_stop(broker);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		TEST(test_pages),
+		TEST(test_times),
+		TEST(test_only_what_is_kept),
+		TEST(test_said_once),
+		TEST(test_old_is_told),
+		TEST(test_in_a_batch),
+		TEST(test_many_publishers),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,125 @@
+/* chat_parts_test.c - the pure parts of libchat: messages, outbox, publishers seen. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "client/message.h"
+#include "client/outbox.h"
+#include "client/seen.h"
+#include "protocol/base.h"
+#include "protocol/record.h"
+
+static void test_outbox(void **state)
+{
+	struct outbox outbox = { 0 };
+	struct text slice;
+	char body[60000];
+	uint64_t id = 0;
+	int r, n = 0;
+
+	memset(body, 'x', sizeof body);
+	while ((r = outbox_say(&outbox, TEXT("a"), ++id, body, sizeof body)) != OUTBOX_E_FULL) {
+		assert_int_equal(r, OUTBOX_E_MARKED);
+		n++;
+	}
+	assert_int_equal(n, 17);
+	for (int i = 0; i < 100; i++) { /* the buffer is used again and again */
+		slice = outbox_slice(&outbox);
+		assert_in_range(slice.len, 60000, BATCH_LEN_MAX);
+		outbox_advance(&outbox, slice.len);
+		outbox_acknowledge(&outbox, (uint64_t)i + 1);
+		r = outbox_say(&outbox, TEXT("a"), ++id, body, sizeof body);
+		assert_int_equal(r, OUTBOX_E_MARKED);
+	}
+	assert_true(outbox.size <= 4 * OUTBOX_LEN_MAX);
+	outbox_acknowledge(&outbox, 1); /* once more, and one never given */
+	outbox_acknowledge(&outbox, 12345);
+	assert_int_equal(outbox_slice(&outbox).len, slice.len);
+	while ((slice = outbox_slice(&outbox)).len > 0)
+		outbox_advance(&outbox, slice.len);
+	outbox_acknowledge(&outbox, outbox.n_barriers);
+	assert_true(outbox_is_empty(&outbox));
+	assert_int_equal(outbox_mark(&outbox), 0);
+	assert_true(outbox_is_empty(&outbox)); /* nothing to mark */
+	outbox_deinit(&outbox);
+}
+
+static void test_seen(void **state)
+{
+	struct seen seen = { 0 };
+
+	assert_false(seen_has(&seen, 1, 1, 1));
+	for (uint64_t label = 0; label < 2 * PUBLISHERS_MAX; label++) {
+		seen_add(&seen, 1, label, 10);
+		seen_add(&seen, 1, 0, label); /* always recent: never forgotten */
+	}
+	assert_true(seen_has(&seen, 1, 0, 2 * PUBLISHERS_MAX - 1));
+	assert_false(seen_has(&seen, 1, 0, 2 * PUBLISHERS_MAX));
+	assert_true(seen_has(&seen, 1, 2 * PUBLISHERS_MAX - 1, 10));
+	assert_false(seen_has(&seen, 2, 2 * PUBLISHERS_MAX - 1, 10));
+	assert_int_equal(seen.size, PUBLISHERS_MAX);
+	seen_add(&seen, 1, 0, 3); /* lower: nothing changes */
+	assert_true(seen_has(&seen, 1, 0, 2 * PUBLISHERS_MAX - 1));
+	seen_deinit(&seen);
+}
+
+static void test_message(void **state)
+{
+	static const char frame[] = "MSG @a+b 12 345 bob 7 x=y of=robert p=0aF:99 q\nbo\ndy";
+	struct message message;
+
+	assert_true(message_is(TEXT("MSG a")));
+	assert_false(message_is(TEXT("MSG ")));
+	assert_int_equal(message_parse(&message, TEXT(frame)), 0);
+	assert_true(text_equal(message.target, TEXT("@a+b")));
+	assert_int_equal(message.seq, 12);
+	assert_int_equal(message.time, 345);
+	assert_true(text_equal(message.name, TEXT("bob")));
+	assert_true(text_equal(message.of, TEXT("robert")));
+	assert_true(message.has_publisher);
+	assert_int_equal(message.label, 0xaf);
+	assert_int_equal(message.n, 99);
+	assert_true(text_equal(message.body, TEXT("bo\ndy")));
+	for (uint64_t number = 1, n = 1; n <= 19; n++) { /* digits */
+		char line[128];
+
+		snprintf(line, sizeof line, "MSG a %llu %llu b 1 p=1:%llu\n",
+			(unsigned long long)number, (unsigned long long)number,
+			(unsigned long long)number);
+		assert_int_equal(message_parse(&message, text_of(line)), 0);
+		assert_true(message.seq == number && message.time == number && message.n == number);
+		number = number * 10 + n % 10;
+	}
+	assert_int_equal(
+		message_parse(&message, TEXT("MSG a 1 1 b 1 p=1:18446744073709551615\n")), 0);
+	assert_true(message.has_publisher && message.n == UINT64_MAX);
+	assert_int_equal(message_parse(&message, TEXT("MSG a 1 1 b 1 p=1:1x of=c\n")), 0);
+	assert_false(message.has_publisher);
+	for (size_t len = 5; len < sizeof frame - 1; len++) { /* every cut, in a buffer as long */
+		char *cut = malloc(len);
+
+		assert_non_null(cut);
+		memcpy(cut, frame, len);
+		assert_int_equal(message_parse(&message, (struct text){ cut, len }) == 0,
+			memchr(frame, '\n', len) != NULL);
+		free(cut);
+	}
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_outbox),
+		cmocka_unit_test(test_seen),
+		cmocka_unit_test(test_message),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
