@@ -146,7 +146,7 @@ static void signals_ready(struct watch *watch, uint32_t events)
 			broker_stats(broker, trace_row, NULL);
 			break;
 		default:
-			broker_stop(broker, TEXT("signal"), (uid_t)-1);
+			broker_stop(broker, TEXT("ended by a signal"), (uid_t)-1);
 			break;
 		}
 	}

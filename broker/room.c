@@ -364,17 +364,23 @@ static char *put(char *dst, const char *data, size_t len)
 }
 
 /* ID is 0 where there is none. */
-static size_t room_compose(const struct room *room, char *frame, const struct author *author,
-	uint64_t id, struct text body, uint64_t time)
+static size_t room_compose(struct rooms *rooms, const struct room *room, char *frame,
+	const struct author *author, uint64_t id, struct text body, uint64_t time)
 {
 	char *p = frame;
+
+	/* a packet of messages has one time: 19 digits are worth keeping */
+	if (time != rooms->time) {
+		rooms->time_len = number_put(rooms->time_text, time);
+		rooms->time = time;
+	}
 
 	p = put(p, "MSG ", 4);
 	p = put(p, room->key, room->target_len);
 	*p++ = ' ';
 	p += number_put(p, room->log.next);
 	*p++ = ' ';
-	p += number_put(p, time);
+	p = put(p, rooms->time_text, rooms->time_len);
 	*p++ = ' ';
 	p = put(p, author->name.data, author->name.len);
 	if (id > 0) {
@@ -416,8 +422,8 @@ int room_append(struct rooms *rooms, struct room *room, struct author *author, s
 		return r;
 	}
 	time = MAX(time, room->log.last_time);
-	log_commit(&room->log, room_compose(room, frame, author, publisher ? value : 0, body, time),
-		time);
+	log_commit(&room->log,
+		room_compose(rooms, room, frame, author, publisher ? value : 0, body, time), time);
 	rooms->n_records++;
 	if (publisher) {
 		publisher->id = value;

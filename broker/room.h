@@ -88,8 +88,11 @@ struct rooms {
 	uint64_t epoch; /* changes whenever a room goes: cached pointers are then stale */
 	uint64_t log_bytes;
 	uint64_t n_records, n_taken_bytes; /* since the start */
-	struct users *users;               /* borrowed */
-	const struct settings *settings;   /* borrowed */
+	uint64_t time;                     /* of the last record, anywhere, and as text */
+	char time_text[NUMBER_DECIMAL_MAX];
+	size_t time_len;
+	struct users *users;             /* borrowed */
+	const struct settings *settings; /* borrowed */
 };
 
 void rooms_init(struct rooms *rooms, struct users *users, const struct settings *settings);

@@ -121,6 +121,13 @@ static int arrive_join(struct chat *chat, const struct frame *frame)
 		cursor->awaits_join = false;
 		chat->n_joins--;
 	}
+	/* a nick that is gone may be back: what was seen of its talk is kept till then */
+	if (frame->verb == VERB_REFUSE && chat->wants_direct && cursor->target[0] == '@' &&
+		cursor->state != CURSOR_ASKED && frame->n_words > 1 &&
+		text_equal(frame->word[1], TEXT("NONAME"))) {
+		cursor->is_parked = true;
+		return 0;
+	}
 	return 1;
 }
 
@@ -135,7 +142,13 @@ static int arrive_cursor(struct chat *chat, const struct frame *frame)
 		!number_parse(frame->word[2], &next) || !log_word.data ||
 		!number_parse_hex(log_word, &log))
 		return arrive_junk(chat, "the broker sent a CURSOR without numbers");
-	if (cursors_find(&chat->cursors, frame->word[1]))
+	cursor = cursors_find(&chat->cursors, frame->word[1]);
+	if (cursor && cursor->is_parked) {
+		cursor->is_parked = false;
+		cursor->n_unparked++;
+		cursor_arrive(cursor, next, log);
+	}
+	if (cursor)
 		return 1;
 	target_show(text_of(chat->name), frame->word[1], chat->shown);
 	if (cursors_add(&chat->cursors, frame->word[1], text_of(chat->shown), &cursor))

@@ -97,7 +97,7 @@ static int chat_refused(struct chat *chat)
 
 	if (!farewell->code[0])
 		return session_fail(chat, -ECONNREFUSED, "%s", chat->end_text);
-	session_fail(chat, 0, "%s %s", farewell->code, farewell->text);
+	session_fail(chat, 0, "%s (%s)", farewell->text, farewell->code);
 	if (strcmp(farewell->code, "AGAIN") == 0 || strcmp(farewell->code, "QUOTA") == 0 ||
 		strcmp(farewell->code, "NOMEM") == 0)
 		return -EAGAIN;
@@ -509,6 +509,8 @@ PUBLIC int chat_send(
 	if (say.result < 0)
 		return session_fail(chat, say.result, "%s", strerror(-say.result));
 	chat->last_id++;
+	if (!(flags & CHAT_MORE))
+		session_mark(chat);
 	unsent = outbox_unsent(&chat->outbox);
 	if (!(flags & CHAT_MORE) || unsent >= chat->tried_len + BATCH_LEN_MAX)
 		session_push(chat);

@@ -103,7 +103,8 @@ enum chat_type {
 	CHAT_GAP,     /* target from to text: those can not be read any more */
 	CHAT_JOINED,  /* target name uid of: somebody came into a room */
 	CHAT_PARTED,  /* target name uid of: somebody left it */
-	CHAT_REFUSED, /* target id code text: a message was not taken */
+	CHAT_REFUSED, /* target id code text: a message was not taken; id 0: the target
+		       * was not joined again after a loss, and is not read any more */
 	CHAT_DOWN,    /* text: the connection is lost, or (ended) over for good */
 	CHAT_UP,      /* the connection is back, the cursors stand where they stood */
 };

@@ -193,7 +193,7 @@ void cursor_arrive(struct cursor *cursor, uint64_t next, uint64_t log)
 void cursor_settle(struct cursor *cursor, bool all)
 {
 	if (all)
-		cursor->n_arrived = 0;
+		cursor->n_arrived = cursor->n_unparked = 0;
 	else if (cursor->n_arrived > 0)
 		cursor->n_arrived--;
 	if (cursor->n_arrived == 0)

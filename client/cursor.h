@@ -50,6 +50,8 @@ struct cursor {
 	bool wants_join;       /* to be sent with the others */
 	bool awaits_join;      /* sent, its answer has not arrived */
 	bool was_dropped;      /* packets for it were dropped by this library */
+	bool is_parked;        /* the other side is not known now: CURSOR will place it */
+	unsigned n_unparked;   /* placements among the arrived that CURSOR brought */
 };
 
 struct cursor_slot {

@@ -63,7 +63,7 @@ static int deliver_message(struct chat *chat, struct text text, struct chat_even
 	struct cursor *cursor;
 	int r;
 
-	if (message_parse(&message, text))
+	if (message_parse(&message, text, &chat->memo))
 		return DELIVERY_E_JUNK;
 	cursor = cursors_find(&chat->cursors, message.target);
 	if (!cursor || cursor->state != CURSOR_UP)
@@ -224,14 +224,19 @@ static int deliver_cursor(struct chat *chat, const struct frame *frame)
 	struct cursor *cursor = cursors_find(&chat->cursors, frame->word[1]);
 	uint64_t next, log;
 
-	/* one that was known is resumed by number, not from here */
-	if (!cursor || cursor->state != CURSOR_PLANNED)
+	/* one that was known is resumed by number, not from here, unless it was parked */
+	if (!cursor || (cursor->state != CURSOR_PLANNED && cursor->n_unparked == 0))
 		return DELIVERY_E_NONE;
 	if (!number_parse(frame->word[2], &next) ||
 		!number_parse_hex(frame_get(frame, 2, "log"), &log))
 		return DELIVERY_E_JUNK;
 	cursor_settle(cursor, false);
-	cursor_place(cursor, next, log, 0);
+	if (cursor->n_unparked > 0) {
+		cursor->n_unparked--;
+		cursor_place_again(cursor, next, log);
+	} else {
+		cursor_place(cursor, next, log, 0);
+	}
 	cursor->state = CURSOR_UP;
 	return DELIVERY_E_NONE;
 }

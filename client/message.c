@@ -47,6 +47,40 @@ static const char *number_word(const char *p, const char *end, uint64_t *ret_val
 	return p;
 }
 
+/* The same for a time, which has 19 digits until the year 2286. */
+#define TIME_LEN 19
+
+static const char *time_word(
+	const char *p, const char *end, struct message_memo *memo, uint64_t *ret_time)
+{
+	const char *start = p;
+
+	if (end - p >= TIME_LEN && memcmp(p, memo->time_text, TIME_LEN) == 0 &&
+		p[TIME_LEN] == ' ') {
+		*ret_time = memo->time;
+		return p + TIME_LEN;
+	}
+	p = number_word(p, end, ret_time);
+	if (p && p - start == TIME_LEN) {
+		memcpy(memo->time_text, start, TIME_LEN);
+		memo->time = *ret_time;
+	}
+	return p;
+}
+
+static bool label_read(struct text word, struct message_memo *memo, uint64_t *ret_label)
+{
+	if (word.len != NUMBER_HEX_LEN)
+		return number_parse_hex(word, ret_label);
+	if (memcmp(word.data, memo->label_text, NUMBER_HEX_LEN) != 0) {
+		if (!number_parse_hex(word, &memo->label))
+			return false;
+		memcpy(memo->label_text, word.data, NUMBER_HEX_LEN);
+	}
+	*ret_label = memo->label;
+	return true;
+}
+
 static const char *word_end(const char *p)
 {
 	while (*p != ' ' && *p != '\n')
@@ -56,11 +90,12 @@ static const char *word_end(const char *p)
 
 /* "PUB:N". A publisher may have chosen any label and number: one that can not be
  * read only means that nothing is known of it. */
-static void message_read_publisher(struct message *message, struct text word)
+static void message_read_publisher(
+	struct message *message, struct text word, struct message_memo *memo)
 {
 	const char *colon = memchr(word.data, ':', word.len), *end = word.data + word.len;
 
-	if (!colon || !number_parse_hex((struct text){ word.data, (size_t)(colon - word.data) },
+	if (!colon || !label_read((struct text){ word.data, (size_t)(colon - word.data) }, memo,
 			      &message->label))
 		return;
 	/* the short way, then the one that knows numbers of 20 digits */
@@ -69,15 +104,15 @@ static void message_read_publisher(struct message *message, struct text word)
 		number_parse((struct text){ colon + 1, (size_t)(end - colon) - 1 }, &message->n);
 }
 
-static void message_read_word(struct message *message, struct text word)
+static void message_read_word(struct message *message, struct text word, struct message_memo *memo)
 {
 	if (word.len > 2 && memcmp(word.data, "p=", 2) == 0)
-		message_read_publisher(message, (struct text){ word.data + 2, word.len - 2 });
+		message_read_publisher(message, (struct text){ word.data + 2, word.len - 2 }, memo);
 	else if (word.len > 3 && memcmp(word.data, "of=", 3) == 0)
 		message->of = (struct text){ word.data + 3, word.len - 3 };
 }
 
-int message_parse(struct message *ret_message, struct text frame)
+int message_parse(struct message *ret_message, struct text frame, struct message_memo *memo)
 {
 	struct message *message = ret_message;
 	const char *p = frame.data + 4, *start = p, *line_end;
@@ -93,7 +128,7 @@ int message_parse(struct message *ret_message, struct text frame)
 	p = number_word(p + 1, line_end, &message->seq);
 	if (!p || *p != ' ')
 		return MESSAGE_E_MALFORMED;
-	p = number_word(p + 1, line_end, &message->time);
+	p = time_word(p + 1, line_end, memo, &message->time);
 	if (!p || *p != ' ')
 		return MESSAGE_E_MALFORMED;
 	start = p + 1;
@@ -110,7 +145,7 @@ int message_parse(struct message *ret_message, struct text frame)
 	while (*p == ' ') {
 		start = p + 1;
 		p = word_end(start);
-		message_read_word(message, (struct text){ start, (size_t)(p - start) });
+		message_read_word(message, (struct text){ start, (size_t)(p - start) }, memo);
 	}
 	message->body = (struct text){ p + 1, frame.len - (size_t)(p - frame.data) - 1 };
 	return 0;

@@ -8,6 +8,7 @@
 #include <stdint.h>
 #include <sys/types.h>
 
+#include "protocol/number.h"
 #include "protocol/text.h"
 
 struct message {
@@ -18,6 +19,15 @@ struct message {
 	uid_t uid;
 	bool has_publisher;
 	uint64_t label, n; /* of the publisher */
+};
+
+/* Words of the last message: most of the next one's are the same, and comparing is
+ * cheaper than reading. Start with zeros. */
+struct message_memo {
+	char time_text[24];
+	uint64_t time;
+	char label_text[NUMBER_HEX_LEN];
+	uint64_t label;
 };
 
 enum {
@@ -31,4 +41,4 @@ static inline bool message_is(struct text frame)
 
 /* FRAME is one that message_is(). Borrows from it; each word is followed by a
  * space or LF within the frame, so the owner of the bytes can terminate it there. */
-int message_parse(struct message *ret_message, struct text frame);
+int message_parse(struct message *ret_message, struct text frame, struct message_memo *memo);

@@ -128,8 +128,9 @@ static void render_presence(FILE *out, const struct chat_event *event)
 
 static void render_refused(FILE *out, const struct chat_event *event)
 {
+	/* Number 0 is no message but a cursor, refused after a reconnect. */
 	render_string(out, event->target);
-	fputs(": not taken: ", out);
+	fputs(event->id > 0 ? ": not taken: " : ": not read here any more: ", out);
 	render_string(out, event->text);
 	fputs(" (", out);
 	render_string(out, event->code);

@@ -210,6 +210,7 @@ struct listen {
 	const struct settings *settings;
 	struct chat *chat;
 	uint64_t deadline_ms, n_messages;
+	bool is_refused;
 	int status;
 };
 
@@ -258,6 +259,11 @@ static void listen_show(struct listen *listen, const struct chat_event *event)
 		render_plain(stdout, event);
 	if (event->type == CHAT_MESSAGE)
 		listen->n_messages++;
+	/* After a reconnect a room is closed to us: do not wait in vain. */
+	if (event->type == CHAT_REFUSED) {
+		listen->status = status_of_code(text_of(event->code));
+		listen->is_refused = true;
+	}
 }
 
 /* False when standard output takes no more. That the reader of a pipe has gone is
@@ -289,6 +295,8 @@ static bool listen_wait(struct listen *listen)
 
 static bool listen_has_enough(const struct listen *listen)
 {
+	if (listen->is_refused)
+		return true;
 	return listen->settings->has_count && listen->n_messages == listen->settings->count;
 }
 

@@ -16,6 +16,7 @@
 #define NS_PER_US      1000u
 #define BACKOFF_MIN_NS 20000000u
 #define BACKOFF_MAX_NS 1000000000u
+#define MARK_NS        10000000u   /* what is not acknowledged yet is said again after a loss */
 #define CALM_NS        1000000000u /* up for so long: the next loss starts over at 20 ms */
 
 #define JOINS_LEN_MAX  8192
@@ -93,10 +94,37 @@ int session_connect(struct chat *chat, bool may_ask)
 	return 0;
 }
 
+static void session_put_mark(struct chat *chat, uint64_t now)
+{
+	if (outbox_mark(&chat->outbox) == 0) /* else it is tried again with the next message */
+		chat->marked_at = now;
+	chat->mark_at = 0;
+}
+
+void session_mark(struct chat *chat)
+{
+	uint64_t now;
+
+	if (chat->mark_at || chat->outbox.n_unmarked == 0 || chat->state != SESSION_UP)
+		return;
+	now = link_now();
+	if (now - chat->marked_at >= MARK_NS) {
+		session_put_mark(chat, now);
+	} else {
+		chat->mark_at = chat->marked_at + MARK_NS;
+		link_set_timer(&chat->link, chat->mark_at);
+	}
+}
+
 void session_tick(struct chat *chat)
 {
+	uint64_t now;
 	int r;
 
+	if (chat->mark_at && chat->state == SESSION_UP && (now = link_now()) >= chat->mark_at) {
+		session_put_mark(chat, now);
+		link_set_timer(&chat->link, 0);
+	}
 	if (chat->state != SESSION_DOWN || link_now() < chat->retry_at)
 		return;
 	r = session_connect(chat, false);
@@ -124,10 +152,11 @@ void session_lose(struct chat *chat, const char *text)
 	if (!link_is_open(&chat->link))
 		return;
 	link_close(&chat->link);
+	chat->mark_at = 0;
 	if (farewell->code[0])
 		text = farewell->text[0] ? farewell->text : farewell->code;
 	for (uint32_t at = 0; (cursor = cursors_next(&chat->cursors, &at));)
-		cursor->wants_join = cursor->awaits_join = false;
+		cursor->wants_join = cursor->awaits_join = cursor->is_parked = false;
 	chat->n_joins = 0;
 	if (chat->waiter && chat->waiter->state == WAITER_WAITS)
 		chat->waiter->state = WAITER_LOST;
@@ -233,6 +262,7 @@ void session_check_joins(struct chat *chat)
 	chat->up_since = link_now();
 	chat->has_told_trust = false;
 	outbox_rewind(&chat->outbox);
+	session_mark(chat);
 	if (!chat->is_opening)
 		(void)inbox_store_up(&chat->inbox);
 }

@@ -17,6 +17,7 @@
 #include "client/cursor.h"
 #include "client/inbox.h"
 #include "client/link.h"
+#include "client/message.h"
 #include "client/outbox.h"
 #include "protocol/base.h"
 #include "protocol/frame.h"
@@ -73,12 +74,15 @@ struct chat {
 	struct inbox inbox;
 	char *arrival; /* buffer of PACKET_LEN_MAX: packets that are only let arrive */
 
+	struct message_memo memo;
 	struct waiter *waiter; /* borrowed from the call that waits, or NULL */
 	struct farewell farewell;
 	int end_error; /* what every call returns in ENDED */
 	char end_text[LINE_LEN_MAX + 1];
 
 	uint64_t backoff_ns, retry_at, up_since;
+	uint64_t marked_at; /* when the last barrier was put for its age */
+	uint64_t mark_at;   /* when the next one is due; 0: none is */
 	bool has_told_trust;
 
 	uint32_t n_joins; /* cursors that want or await a JOIN */
@@ -126,7 +130,11 @@ void session_check_joins(struct chat *chat);
 /* Send what can be sent. */
 void session_push(struct chat *chat);
 
-/* Try to connect when it is time. */
+/* A message was said that nothing else follows: see that it is acknowledged soon,
+ * also for a program that says a line now and then and never flushes. */
+void session_mark(struct chat *chat);
+
+/* Do what is due: try to connect, or put a barrier behind the last message. */
 void session_tick(struct chat *chat);
 
 /* Read a packet to be delivered at once. Returns 1 when something happened. */

@@ -78,6 +78,17 @@ bool shell_has(const struct shell *shell, const char *target)
 	return room_index(shell, target) < shell->n_rooms;
 }
 
+static void shell_forget(struct shell *shell, const char *target)
+{
+	size_t i = room_index(shell, target);
+
+	if (i == shell->n_rooms)
+		return;
+	shell->n_rooms--;
+	memmove(shell->rooms + i, shell->rooms + i + 1,
+		(shell->n_rooms - i) * sizeof(*shell->rooms));
+}
+
 bool shell_join(struct shell *shell, const char *target, uint64_t last)
 {
 	char(*rooms)[TARGET_LEN_MAX + 1];
@@ -104,10 +115,9 @@ bool shell_join(struct shell *shell, const char *target, uint64_t last)
 
 bool shell_part(struct shell *shell, const char *target)
 {
-	size_t i = room_index(shell, target);
 	int r;
 
-	if (i == shell->n_rooms) {
+	if (!shell_has(shell, target)) {
 		shell_show("you are not in %s", target);
 		return false;
 	}
@@ -116,9 +126,7 @@ bool shell_part(struct shell *shell, const char *target)
 		shell_show("%s", chat_error(shell->chat));
 		return false;
 	}
-	shell->n_rooms--;
-	memmove(shell->rooms + i, shell->rooms + i + 1,
-		(shell->n_rooms - i) * sizeof(*shell->rooms));
+	shell_forget(shell, target);
 	return true;
 }
 
@@ -306,6 +314,8 @@ static void shell_event(struct shell *shell, const struct chat_event *event)
 		return;
 	show_day(shell, event->type == CHAT_MESSAGE ? (int64_t)(event->time / NS_PER_S) : how.now);
 	render_screen(screen_out(), &how, event);
+	if (event->type == CHAT_REFUSED && event->id == 0)
+		shell_forget(shell, event->target); /* its cursor is gone */
 	if (event->type == CHAT_DOWN && event->ended)
 		shell_leave(shell, text_equal(text_of(event->code), TEXT("KICKED"))
 					   ? STATUS_REFUSED

@@ -74,10 +74,11 @@ static void test_message(void **state)
 {
 	static const char frame[] = "MSG @a+b 12 345 bob 7 x=y of=robert p=0aF:99 q\nbo\ndy";
 	struct message message;
+	struct message_memo memo = { 0 };
 
 	assert_true(message_is(TEXT("MSG a")));
 	assert_false(message_is(TEXT("MSG ")));
-	assert_int_equal(message_parse(&message, TEXT(frame)), 0);
+	assert_int_equal(message_parse(&message, TEXT(frame), &memo), 0);
 	assert_true(text_equal(message.target, TEXT("@a+b")));
 	assert_int_equal(message.seq, 12);
 	assert_int_equal(message.time, 345);
@@ -93,21 +94,22 @@ static void test_message(void **state)
 		snprintf(line, sizeof line, "MSG a %llu %llu b 1 p=1:%llu\n",
 			(unsigned long long)number, (unsigned long long)number,
 			(unsigned long long)number);
-		assert_int_equal(message_parse(&message, text_of(line)), 0);
+		assert_int_equal(message_parse(&message, text_of(line), &memo), 0);
 		assert_true(message.seq == number && message.time == number && message.n == number);
 		number = number * 10 + n % 10;
 	}
 	assert_int_equal(
-		message_parse(&message, TEXT("MSG a 1 1 b 1 p=1:18446744073709551615\n")), 0);
+		message_parse(&message, TEXT("MSG a 1 1 b 1 p=1:18446744073709551615\n"), &memo),
+		0);
 	assert_true(message.has_publisher && message.n == UINT64_MAX);
-	assert_int_equal(message_parse(&message, TEXT("MSG a 1 1 b 1 p=1:1x of=c\n")), 0);
+	assert_int_equal(message_parse(&message, TEXT("MSG a 1 1 b 1 p=1:1x of=c\n"), &memo), 0);
 	assert_false(message.has_publisher);
 	for (size_t len = 5; len < sizeof frame - 1; len++) { /* every cut, in a buffer as long */
 		char *cut = malloc(len);
 
 		assert_non_null(cut);
 		memcpy(cut, frame, len);
-		assert_int_equal(message_parse(&message, (struct text){ cut, len }) == 0,
+		assert_int_equal(message_parse(&message, (struct text){ cut, len }, &memo) == 0,
 			memchr(frame, '\n', len) != NULL);
 		free(cut);
 	}

@@ -162,6 +162,67 @@ static void test_once(void **state)
 	fake_stop(fake);
 }
 
+/* A program that says a line now and then and never flushes is acknowledged, too, or
+ * it would say its last lines again to the next broker. */
+static void script_mark(struct fake *fake)
+{
+	fake_greet(fake);
+	fake_expect(fake, "SAY lobby id=1\none");
+	fake_expect(fake, "PING");
+	fake_answer(fake, "*");
+	fake_expect(fake, "SAY lobby id=2\ntwo");
+	fake_expect(fake, "PING");
+	fake_answer(fake, "*");
+	fake_send(fake, "BYE STOP");
+	fake_hang_up(fake);
+	fake_greet(fake);
+	fake_end(fake);
+}
+
+static void test_mark(void **state)
+{
+	struct fake *fake = fake_start(script_mark);
+	struct chat *chat = open_chat(fake, false, false);
+
+	assert_int_equal(chat_send(chat, "lobby", "one", 3, 0), 0);
+	assert_int_equal(chat_send(chat, "lobby", "two", 3, 0), 0);
+	receive(chat, CHAT_DOWN);
+	receive(chat, CHAT_UP);
+	assert_int_equal(chat_flush(chat, DEADLINE_MS), 0);
+	chat_close(chat);
+	fake_stop(fake);
+}
+
+/* A nick that is not back yet: its conversation waits, and what was seen is known. */
+static void script_parked(struct fake *fake)
+{
+	fake_greet(fake);
+	fake_send(fake, "CURSOR @alice+neo 1 first=1 log=" LOG_A);
+	fake_send(fake, "MSG @alice+neo 1 1 neo 7 p=2a:5\nfive");
+	fake_hang_up(fake);
+	fake_greet(fake);
+	fake_join(fake, "@alice+neo since=2 log=" LOG_A, "! NONAME nobody has this name");
+	fake_send(fake, "CURSOR @alice+neo 1 first=1 log=" LOG_B);
+	fake_send(fake, "MSG @alice+neo 1 2 neo 7 p=2a:5\nfive");
+	fake_send(fake, "MSG @alice+neo 2 2 neo 7 p=2a:6\nsix");
+	fake_end(fake);
+}
+
+static void test_parked(void **state)
+{
+	struct fake *fake = fake_start(script_parked);
+	struct chat *chat = open_chat(fake, true, false);
+
+	receive_message(chat, 1, "five");
+	receive(chat, CHAT_DOWN);
+	receive(chat, CHAT_UP);
+	receive_gap(chat, 2, 0, "reset");
+	receive_message(chat, 2, "six");
+	receive_nothing(chat);
+	chat_close(chat);
+	fake_stop(fake);
+}
+
 static const struct {
 	const char *bytes;
 	size_t len;
@@ -329,6 +390,8 @@ int main(void)
 		cmocka_unit_test(test_resume),
 		cmocka_unit_test(test_flush_through_restart),
 		cmocka_unit_test(test_once),
+		cmocka_unit_test(test_mark),
+		cmocka_unit_test(test_parked),
 		cmocka_unit_test(test_junk),
 		cmocka_unit_test(test_flood),
 		cmocka_unit_test(test_rooms),

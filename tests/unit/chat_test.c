@@ -74,8 +74,8 @@ static void test_open_refused(void **state)
 		int error;
 		const char *text;
 	} cases[] = {
-		{ script_taken, -EACCES, "TAKEN alice belongs to another user" },
-		{ script_quota, -EAGAIN, "QUOTA 128 connections" },
+		{ script_taken, -EACCES, "alice belongs to another user (TAKEN)" },
+		{ script_quota, -EAGAIN, "128 connections (QUOTA)" },
 		{ script_plain, -ECONNREFUSED, "the broker can not do batches" },
 		{ script_gone, -ECONNREFUSED, "the broker closed the connection" },
 	};
@@ -382,7 +382,7 @@ static void script_direct(struct fake *fake)
 	fake_send(fake, "CURSOR @alice+bob 7 first=1 log=" LOG_A);
 	fake_send(fake, "MSG @alice+bob 7 1 bob 7\nseven");
 	fake_join(fake, "@alice+bob since=5 log=" LOG_A, "* 5 first=1 log=" LOG_A);
-	fake_join(fake, "@aaron+alice since=2 log=" LOG_A, "! NONAME gone");
+	fake_join(fake, "@aaron+alice since=2 log=" LOG_A, "! DENIED gone");
 	fake_send(fake, "MSG @alice+bob 5 1 bob 7\nfive");
 	fake_send(fake, "MSG @alice+bob 6 1 bob 7\nsix");
 	fake_send(fake, "MSG @alice+bob 7 1 bob 7\nseven");
@@ -410,7 +410,7 @@ static void test_direct(void **state)
 	event = receive(chat, CHAT_REFUSED);
 	assert_string_equal(event.target, "@aaron");
 	assert_int_equal(event.id, 0);
-	assert_string_equal(event.code, "NONAME");
+	assert_string_equal(event.code, "DENIED");
 	receive(chat, CHAT_UP);
 	receive_message(chat, 5, "five");
 	receive_message(chat, 6, "six");
