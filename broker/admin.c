@@ -132,8 +132,10 @@ static int call_say_in(struct call *call, struct text room_name, struct text bod
 		return r;
 	r = room_append(&broker->rooms, room, &author, (struct text){ "", 0 }, 0, body,
 		broker_now(broker), &seq);
-	if (r < 0)
+	if (r < 0) {
+		rooms_release(&broker->rooms, room);
 		return r;
+	}
 	call_say(call, "%.*s %lu", (int)room_name.len, room_name.data, (unsigned long)seq);
 	return 0;
 }

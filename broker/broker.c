@@ -34,6 +34,11 @@ uint64_t broker_now(const struct broker *broker)
 	return clock_ns(CLOCK_REALTIME);
 }
 
+uint64_t broker_clock(void)
+{
+	return clock_ns(CLOCK_MONOTONIC);
+}
+
 /* ---- what can be seen ---- */
 
 unsigned broker_stats(const struct broker *broker, admin_output_fn *output, void *userdata)
@@ -287,6 +292,7 @@ int broker_init(struct broker *broker, const struct broker_config *config)
 	r = config->socket ? broker_open(broker) : 0;
 	if (r)
 		return r;
+	node_set_started();
 	trace(TRACE_INFO, "ready socket=%s ctl=%s pid=%d", config->socket ? config->socket : "-",
 		broker->admin.watch.fd >= 0 ? config->ctl : "-", getpid());
 	notify("READY=1\nSTATUS=serving");
@@ -349,17 +355,58 @@ static void broker_begin_stop(struct broker *broker)
 
 /* ---- the round ---- */
 
+static void broker_serve(const struct broker *broker, struct quota_account *account)
+{
+	if (account->round == broker->round)
+		return;
+	account->round = broker->round;
+	account->turn_left = BROKER_TURN_NS;
+	account->send_left = BROKER_SEND_NS;
+}
+
+/* Returns when the turn, begun at NOW, was over. A session whose account has no time left
+ * in this round goes to LATER. */
+static uint64_t broker_turn(
+	struct broker *broker, struct session *session, uint64_t now, struct list *later)
+{
+	/* it may be gone after its turn, and its user with it */
+	struct user *user = user_ref(session->user);
+	struct quota_account *account = user->account;
+	uint64_t end = now;
+
+	broker_serve(broker, account);
+	if (account->turn_left > 0) {
+		broker->turn_end = now + account->turn_left;
+		session_turn(session);
+		end = broker_clock();
+		account->turn_left -= MIN(account->turn_left, end - now);
+	} else {
+		list_unlink(&session->ready_link);
+		list_append(later, &session->ready_link);
+	}
+	users_put(&broker->users, user);
+	return end;
+}
+
 static void broker_read(struct broker *broker)
 {
-	struct list *last = broker->ready.prev, *link = list_first(&broker->ready);
+	struct list end, later, *link;
+	uint64_t now = broker_clock();
 
-	/* each once: who is ready again stands behind LAST */
-	while (link) {
-		struct list *next = link == last ? NULL : link->next;
-
-		session_turn(container_of(link, struct session, ready_link));
-		link = next;
+	broker->round++;
+	/* each once: who is ready again stands behind END, and who had no turn because
+	 * others of its account took it all is put before it. One turn may take others out
+	 * of these lists, as KICK does, so nothing else is remembered. */
+	list_init(&later);
+	list_append(&broker->ready, &end);
+	while ((link = list_first(&broker->ready)) != &end)
+		now = broker_turn(
+			broker, container_of(link, struct session, ready_link), now, &later);
+	while ((link = list_first(&later))) {
+		list_unlink(link);
+		list_append(&end, link);
 	}
+	list_unlink(&end);
 }
 
 static void broker_mark(struct broker *broker)
@@ -375,8 +422,26 @@ static void broker_mark(struct broker *broker)
 
 static void broker_flush(struct broker *broker)
 {
-	for (int i = 0; i < FLUSH_TURN && !list_is_empty(&broker->flush); i++)
-		session_flush(container_of(list_first(&broker->flush), struct session, flush_link));
+	uint64_t now = broker_clock(), before;
+
+	for (int i = 0; i < FLUSH_TURN && !list_is_empty(&broker->flush); i++) {
+		struct session *session =
+			container_of(list_first(&broker->flush), struct session, flush_link);
+		struct user *user = user_ref(session->user);
+		struct quota_account *account = user->account;
+
+		broker_serve(broker, account);
+		if (account->send_left > 0) {
+			session_flush(session);
+			before = now;
+			now = broker_clock();
+			account->send_left -= MIN(account->send_left, now - before);
+		} else {
+			list_unlink(&session->flush_link);
+			list_append(&broker->flush, &session->flush_link);
+		}
+		users_put(&broker->users, user);
+	}
 }
 
 static void broker_expire(struct broker *broker)
@@ -403,7 +468,9 @@ static uint64_t broker_patience(struct broker *broker)
 	uint64_t now = broker->users.now, wait;
 	struct list *first;
 
-	if (!list_is_empty(&broker->ready) || !list_is_empty(&broker->flush))
+	/* a room is dirty here when a session ended behind broker_mark(): it was seen off */
+	if (!list_is_empty(&broker->ready) || !list_is_empty(&broker->flush) ||
+		!list_is_empty(&broker->rooms.dirty))
 		return 0;
 	wait = MIN(rooms_expire(&broker->rooms, now), admin_expire(&broker->admin, now));
 	if (broker->listener.is_paused)

@@ -51,12 +51,22 @@ struct broker {
 	uint64_t n_delivered, n_delivered_bytes, n_gap_records;
 
 	uint64_t packet_time; /* CLOCK_REALTIME ns when the packet in hand was taken up */
+	uint64_t round;       /* counts up */
+	uint64_t turn_end;    /* broker_clock() at which the turn in hand is over */
 	char input[PACKET_LEN_MAX];
 };
 
 /* Clients are given this to take what they are owed at a stop, ns: with everything
  * else a stop stays within 2 s. */
 #define BROKER_STOP_NS (UINT64_C(1500000000))
+
+/* What the sessions of one account may take of a round together, ns: a request costs
+ * what it walks over, so neither packets nor connections measure it. Long enough for
+ * thousands of messages, short enough that nobody feels a flood of somebody else's. */
+#define BROKER_TURN_NS (UINT64_C(2000000))
+
+/* The same for what they are sent, which is more where one speaks to many. */
+#define BROKER_SEND_NS (UINT64_C(4000000))
 
 /* One row of ROOMS. */
 #define BROKER_ROW_MAX 320
@@ -84,6 +94,9 @@ void broker_stop(struct broker *broker, struct text reason, uid_t uid);
 
 /* CLOCK_REALTIME, ns. */
 uint64_t broker_now(const struct broker *broker);
+
+/* CLOCK_MONOTONIC, ns: now, where users.now is when the round began. */
+uint64_t broker_clock(void);
 
 /* Each counter as "name value". Returns how many. */
 unsigned broker_stats(const struct broker *broker, admin_output_fn *output, void *userdata);

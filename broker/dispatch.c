@@ -106,6 +106,10 @@ int dispatch_plain(struct session *session, struct text packet)
 		char name[NAME_LEN_MAX + 1];
 
 		user_default_name(session->user, name);
+		/* who took it before there was the account gives it back, as at HELLO;
+		 * one's own name is never refused and never waited for */
+		(void)users_claim(
+			&session->broker->users, session->user, text_of(name), &session->wait_link);
 		r = session_set_person(session, text_of(name));
 		if (r < 0) {
 			answer_error(session, &frame, r);

@@ -1,4 +1,5 @@
 /* handle_room.c - JOIN, PART, SAY, PAST: what is done to one room. */
+#include <errno.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -176,6 +177,7 @@ int handle_join(struct session *session, const struct frame *frame)
 	struct rooms *rooms = &session->broker->rooms;
 	struct cursor position = { 0 }, *cursor;
 	struct room *room;
+	bool is_new;
 	int r;
 
 	r = target_room(session, frame, frame->word[1], true, &room);
@@ -186,9 +188,14 @@ int handle_join(struct session *session, const struct frame *frame)
 		rooms_release(rooms, room);
 		return 0;
 	}
+	is_new = !rooms_find_cursor(rooms, session->number, room);
 	r = reader_join(session, room, &cursor);
-	if (r == 0 && frame_has(frame, 2, "presence"))
-		r = cursor_ask_presence(cursor);
+	if (r == 0 && frame_has(frame, 2, "presence") && cursor_ask_presence(cursor) < 0) {
+		answer_error(session, frame, -ENOMEM);
+		if (is_new)
+			reader_part(session, cursor);
+		return 0;
+	}
 	if (r) {
 		if (r == ROOM_E_QUOTA)
 			answer_refuse(session, frame, CODE_QUOTA, "cursors: at the limit of %lu",

@@ -126,18 +126,25 @@ static int listener_start(
 	return 0;
 }
 
+/* Say why not, and close. */
+static void turn_away(int fd, const char *why)
+{
+	char bye[64];
+	int n = snprintf(bye, sizeof bye, "BYE AGAIN %s", why);
+
+	(void)!send(fd, bye, (size_t)n, MSG_DONTWAIT | MSG_NOSIGNAL);
+	close(fd);
+}
+
 /* Out of descriptors: give the spare one up, to say so to whoever comes. */
 static void listener_turn_away(struct listener *listener)
 {
-	static const char bye[] = "BYE AGAIN the broker is out of descriptors";
 	int fd;
 
 	close(listener->spare);
 	fd = accept4(listener->watch.fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
-	if (fd >= 0) {
-		(void)!send(fd, bye, sizeof bye - 1, MSG_DONTWAIT | MSG_NOSIGNAL);
-		close(fd);
-	}
+	if (fd >= 0)
+		turn_away(fd, "the broker is out of descriptors");
 	listener->spare = open("/dev/null", O_RDONLY | O_CLOEXEC);
 }
 
@@ -171,7 +178,7 @@ static void listener_greet(struct broker *broker, int fd)
 		r = session_new(broker, fd, uid, pid);
 	if (r < 0) {
 		trace(TRACE_WARNING, "accept failed reason=\"%s\"", strerror(-r));
-		close(fd);
+		turn_away(fd, "the broker is out of memory");
 	}
 }
 

@@ -28,13 +28,24 @@ static const char *type_name(mode_t mode)
 	}
 }
 
-/* At start only: it asks the user data base. */
+/* Names of users are asked for at the start only: the data base may take seconds, and
+ * then everybody would wait for somebody's file. */
+static bool has_started;
+
+void node_set_started(void)
+{
+	has_started = true;
+}
+
 static void node_describe(const char *path, const struct stat *st, char why[static NODE_WHY_MAX])
 {
-	const struct passwd *pw = getpwuid(st->st_uid);
+	const struct passwd *pw = has_started ? NULL : getpwuid(st->st_uid);
 
 	snprintf(why, NODE_WHY_MAX, "%s is %s of %s (uid %u)%s", path, type_name(st->st_mode),
-		pw ? pw->pw_name : "an unknown user", st->st_uid,
+		pw            ? pw->pw_name
+		: has_started ? "a user"
+			      : "an unknown user",
+		st->st_uid,
 		S_ISREG(st->st_mode) && st->st_nlink > 1 ? " with more than one name" : "");
 }
 
@@ -74,17 +85,26 @@ static int lock_file(int fd, const char *path, char why[static NODE_WHY_MAX])
 	return NODE_E_HELD;
 }
 
-/* Open and lock the file once. -EAGAIN when it was replaced meanwhile. */
+/* Make and lock the file once. -EAGAIN when it was replaced meanwhile, or when it was
+ * left by a broker that is gone and is now removed: it may be a link that was put there
+ * behind our look, so only a file that was made here is ever written to. */
 static int lock_try(const char *path, int *ret_fd, char why[static NODE_WHY_MAX])
 {
 	struct stat st;
+	bool is_new;
 	int r, fd;
 
 	r = node_check(path, S_IFREG, why);
 	if (r < 0 || r == NODE_E_FOREIGN)
 		return r;
-	fd = open(path, O_RDWR | O_CREAT | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC, 0600);
+	is_new = r == NODE_E_ABSENT;
+	fd = open(path,
+		(is_new ? O_RDWR | O_CREAT | O_EXCL : O_RDONLY) | O_NOFOLLOW | O_NONBLOCK |
+			O_CLOEXEC,
+		0600);
 	if (fd < 0) {
+		if (errno == EEXIST || errno == ENOENT)
+			return -EAGAIN;
 		if (errno == ELOOP && node_check(path, S_IFREG, why) == NODE_E_FOREIGN)
 			return NODE_E_FOREIGN;
 		return -errno;
@@ -98,6 +118,8 @@ static int lock_try(const char *path, int *ret_fd, char why[static NODE_WHY_MAX]
 		r = lock_file(fd, path, why);
 		if (r == 0 && !node_is_same(path, &st))
 			r = -EAGAIN;
+		if (r == 0 && !is_new)
+			r = unlink(path) < 0 && errno != ENOENT ? -errno : -EAGAIN;
 	}
 	if (r) {
 		close(fd);
@@ -124,7 +146,7 @@ int node_lock(struct node_lock *ret_lock, const char *path, char why[static NODE
 		free(lock_path);
 		return r;
 	}
-	if (ftruncate(fd, 0) < 0 || dprintf(fd, "%d\n", getpid()) < 0) {
+	if (dprintf(fd, "%d\n", getpid()) < 0) {
 		/* only a hint for whoever looks: a full disk does not matter */
 	}
 	ret_lock->fd = fd;
@@ -134,9 +156,13 @@ int node_lock(struct node_lock *ret_lock, const char *path, char why[static NODE
 
 void node_unlock(struct node_lock *lock)
 {
+	struct stat st;
+
 	if (lock->fd < 0)
 		return;
-	unlink(lock->path);
+	/* if somebody removed it, the one that is there now may be another broker's */
+	if (fstat(lock->fd, &st) == 0 && node_is_same(lock->path, &st))
+		unlink(lock->path);
 	close(lock->fd);
 	free(lock->path);
 	*lock = (struct node_lock){ .fd = -1 };

@@ -18,6 +18,9 @@ enum {
 	NODE_E_HELD,    /* another process has the lock; WHY says it */
 };
 
+/* The loop runs from now on: users are described by number only. */
+void node_set_started(void);
+
 /* Is PATH a file of type TYPE (S_IFSOCK, ...) that belongs to this process's user?
  * Returns 0, NODE_E_ABSENT, NODE_E_FOREIGN with WHY filled in, or -errno. */
 int node_check(const char *path, mode_t type, char why[static NODE_WHY_MAX]);

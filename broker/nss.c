@@ -109,14 +109,29 @@ int nss_deinit(struct nss *nss)
 	return 0;
 }
 
+/* The place of the first query by name that waits, or the end of the queue. */
+static struct list *nss_first_name(struct nss *nss)
+{
+	list_for_each (link, &nss->queue)
+		if (container_of(link, struct nss_query, queue_link)->by_name)
+			return link;
+	return &nss->queue;
+}
+
 int nss_ask(struct nss *nss, struct nss_query *query)
 {
-	if (nss->n_queued == NSS_QUEUE_MAX)
+	struct list *place = &nss->queue;
+
+	if (nss->n_queued == NSS_QUEUE_MAX ||
+		(query->by_name && nss->n_names == NSS_QUEUE_NAMES_MAX))
 		return -EAGAIN;
 	nss->n_queued++;
+	nss->n_names += query->by_name;
 	query->status = NSS_ASKED;
 	pthread_mutex_lock(&nss->mutex);
-	list_append(&nss->queue, &query->queue_link);
+	if (!query->by_name)
+		place = nss_first_name(nss);
+	list_append(place, &query->queue_link); /* before it */
 	pthread_cond_signal(&nss->wake);
 	pthread_mutex_unlock(&nss->mutex);
 	return 0;
@@ -132,6 +147,7 @@ struct nss_query *nss_take(struct nss *nss)
 		query = container_of(list_first(&nss->answered), struct nss_query, queue_link);
 		list_unlink(&query->queue_link);
 		nss->n_queued--;
+		nss->n_names -= query->by_name;
 		query->status = query->answer.status;
 	} else {
 		(void)!read(nss->fd, &count, sizeof count);

@@ -36,8 +36,11 @@ struct nss_query {
 	} answer;
 };
 
-/* Queries waiting at once: beyond it a caller is told to try again. */
-#define NSS_QUEUE_MAX 256
+/* Queries waiting at once: beyond it a caller is told to try again. Those by name are
+ * what one user can ask for without end, so they have a part of it only and come after
+ * those by uid, which let people in. */
+#define NSS_QUEUE_MAX       256
+#define NSS_QUEUE_NAMES_MAX 192
 
 struct nss {
 	int fd;
@@ -46,7 +49,7 @@ struct nss {
 	pthread_cond_t wake;
 	struct list queue;
 	struct list answered;
-	unsigned n_queued;
+	unsigned n_queued, n_names;
 	bool stop;
 	bool is_running;
 };

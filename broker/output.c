@@ -17,6 +17,9 @@
 /* Records sent one by one in a turn, to a session that takes no batches. */
 #define OUTPUT_TURN_RECORDS 64
 
+/* Rooms of which one session is sent a slice in a turn: 1 MiB at the most. */
+#define OUTPUT_TURN_CURSORS 16
+
 void output_schedule(struct session *session)
 {
 	if (session->is_writable && session->state != SESSION_GONE &&
@@ -65,7 +68,7 @@ void output_put2(struct session *session, struct text first, struct text second)
 	char *record;
 	int r;
 
-	if (session->is_deaf || session->state >= SESSION_CLOSING)
+	if (session->is_deaf || session->state == SESSION_GONE)
 		return;
 	if (session->output_size - session->output_len < size) {
 		r = output_grow(session, size);
@@ -261,13 +264,13 @@ static int output_flush_cursor(struct session *session, struct cursor *cursor)
 }
 
 /* One slice for each room that has something, so that a busy one does not hold up
- * the others. */
+ * the others; after so many it is another session's turn. */
 int output_flush_pending(struct session *session)
 {
 	struct list *last = session->pending.prev, *link = list_first(&session->pending);
 	int r;
 
-	while (link) {
+	for (int i = 0; link && i < OUTPUT_TURN_CURSORS; i++) {
 		struct cursor *cursor = container_of(link, struct cursor, pending_link);
 		struct list *next = link == last ? NULL : link->next;
 

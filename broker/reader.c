@@ -36,19 +36,30 @@ static void reader_tell(struct session *session, struct room *room, const char *
 		room_tell_presence(&session->broker->rooms, room, verb, session->author.name);
 }
 
-int reader_join(struct session *session, struct room *room, struct cursor **ret_cursor)
+/* Who began a conversation pays for the cursors that the other side gets without
+ * asking, or strangers could use its quota up. */
+static struct quota_account *reader_account(
+	const struct session *session, const struct room *room, bool is_announced)
 {
+	return (is_announced ? room->owner : session->user)->account;
+}
+
+static int reader_place(
+	struct session *session, struct room *room, bool is_announced, struct cursor **ret_cursor)
+{
+	struct quota_account *account = reader_account(session, room, is_announced);
 	struct rooms *rooms = &session->broker->rooms;
 	struct cursor *cursor = rooms_find_cursor(rooms, session->number, room);
 
 	if (!cursor) {
-		if (quota_charge(session->user->account, QUOTA_CURSORS, 1))
+		if (quota_charge(account, QUOTA_CURSORS, 1))
 			return ROOM_E_QUOTA;
 		cursor = cursor_new(rooms, room, session, session->number);
 		if (!cursor) {
-			quota_discharge(session->user->account, QUOTA_CURSORS, 1);
+			quota_discharge(account, QUOTA_CURSORS, 1);
 			return -ENOMEM;
 		}
+		cursor->is_announced = is_announced;
 		list_append(&session->cursors, &cursor->session_link);
 		reader_tell(session, room, "JOINED");
 	}
@@ -56,13 +67,20 @@ int reader_join(struct session *session, struct room *room, struct cursor **ret_
 	return 0;
 }
 
+int reader_join(struct session *session, struct room *room, struct cursor **ret_cursor)
+{
+	return reader_place(session, room, false, ret_cursor);
+}
+
 void reader_part(struct session *session, struct cursor *cursor)
 {
 	struct rooms *rooms = &session->broker->rooms;
 
 	reader_tell(session, cursor->room, "PARTED");
+	/* before the room may go, and its owner */
+	quota_discharge(
+		reader_account(session, cursor->room, cursor->is_announced), QUOTA_CURSORS, 1);
 	cursor_free(rooms, cursor);
-	quota_discharge(session->user->account, QUOTA_CURSORS, 1);
 }
 
 void reader_part_all(struct session *session)
@@ -81,7 +99,10 @@ static void reader_announce(struct session *session, struct room *room, uint64_t
 
 	if (rooms_find_cursor(&session->broker->rooms, session->number, room))
 		return;
-	r = reader_join(session, room, &cursor);
+	r = reader_place(session, room, true, &cursor);
+	/* nobody asked for this line: told often enough, it must not fill what is kept */
+	if (r && session->output_len - session->output_at > ANSWERS_HELD_MAX)
+		return;
 	if (r)
 		n = snprintf(line, sizeof line,
 			"! QUOTA CURSOR %.*s the limit of cursors: this conversation is not "

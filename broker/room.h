@@ -79,6 +79,7 @@ struct cursor {
 	bool wants_presence;
 	bool is_reset;
 	bool has_lost_presence;
+	bool is_announced; /* placed by direct: the room's owner is charged for it */
 };
 
 struct rooms {

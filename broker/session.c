@@ -101,13 +101,19 @@ static void session_framing(struct session *session, const char *what)
 	session_close(session, false, 0, "FRAMING", "%s", what);
 }
 
+/* Others wait for their turn. */
+static bool session_is_spent(const struct session *session)
+{
+	return broker_clock() >= session->broker->turn_end;
+}
+
 static void session_batch(struct session *session, struct text packet)
 {
 	const char *at = packet.data + BATCH_START_LEN, *end = packet.data + packet.len;
 	struct text frame;
 	int r;
 
-	for (;;) {
+	for (unsigned n = 1;; n++) {
 		const char *before = at;
 
 		r = record_next(&at, end, &frame);
@@ -122,7 +128,9 @@ static void session_batch(struct session *session, struct text packet)
 			return;
 		if (r == DISPATCH_E_WAIT)
 			at = before;
-		if (!session_takes_input(session) && at < end) {
+		if (at < end &&
+			(!session_takes_input(session) ||
+				(n % SESSION_CLOCK_FRAMES == 0 && session_is_spent(session)))) {
 			session_hold(session, BATCH_START, BATCH_START_LEN, at, (size_t)(end - at));
 			return;
 		}
@@ -157,9 +165,10 @@ static void session_continue_held(struct session *session)
 	char *held = TAKE(session->held);
 	size_t len = session->held_len;
 
+	/* before, so that what has to be held again is not charged twice */
+	quota_discharge(session->user->account, QUOTA_BYTES, len);
 	session_packet(session, (struct text){ held, len });
 	free(held);
-	quota_discharge(session->user->account, QUOTA_BYTES, len);
 }
 
 static void session_receive(struct session *session)
@@ -184,6 +193,9 @@ static void session_receive(struct session *session)
 		session_framing(session, "a file descriptor that nobody asked for");
 		break;
 	default: /* closed, or an error that means the same */
+		/* it may have closed one direction only, and wait for its answers */
+		if (!session->is_deaf)
+			(void)output_flush_answers(session);
 		session_end(session);
 		break;
 	}
@@ -197,6 +209,8 @@ void session_turn(struct session *session)
 		else if (session->is_readable)
 			session_receive(session);
 		else
+			break;
+		if (session_is_spent(session))
 			break;
 	}
 	list_unlink(&session->ready_link);

@@ -163,7 +163,7 @@ int users_get(struct users *users, uid_t uid, struct user **ret_user)
 	user = calloc(1, sizeof *user);
 	if (!user)
 		return -ENOMEM;
-	user->uid = uid;
+	user->uid = user->query.uid = uid;
 	user->refs = 1;
 	user->account = &user->own;
 	list_init(&user->idle_link);
@@ -220,9 +220,14 @@ static int query_await(struct users *users, struct nss_query *query, uint64_t *a
 int users_await(struct users *users, struct user *user, struct list *waiter)
 {
 	bool was_asked = user->query.status == NSS_ASKED;
+	uint64_t n_waiting = 0;
 	int r;
 
-	user->query.uid = user->uid;
+	/* connections are charged when it is known to whom: until then they are counted */
+	list_for_each (link, &user->waiters)
+		n_waiting++;
+	if (n_waiting >= user->own.max[QUOTA_CONNECTIONS])
+		return USERS_E_AGAIN;
 	r = query_await(users, &user->query, &user->asked_at, &user->waiters, waiter);
 	if (r == USERS_E_WAIT && !was_asked)
 		user_ref(user); /* the query's own: it lies in the row */

@@ -71,7 +71,7 @@ enum chat_from {
 #define CHAT_PRESENCE 1u /* report CHAT_JOINED and CHAT_PARTED */
 
 /* Place a cursor on a room or "@name" and wait until it stands (at most 5 s).
- * RET_NEXT, if not NULL, gets the number that will be delivered first.
+ * RET_NEXT, if not NULL, gets the number where the cursor stands.
  * Errors: -EACCES refused; -ENOTCONN not now (it will be joined when the broker
  * is back only if it was joined before); -ETIMEDOUT; -EINVAL; -ENOMEM; -ESHUTDOWN. */
 int chat_join(struct chat *chat, const char *target, enum chat_from from, uint64_t position,

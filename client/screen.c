@@ -9,11 +9,14 @@
 #include "client/screen.h"
 
 #include <errno.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/signalfd.h>
 #include <unistd.h>
+#include <wchar.h>
+#include <wctype.h>
 
 #include <readline/history.h>
 #include <readline/readline.h>
@@ -29,16 +32,23 @@
 
 static const int signals[] = { SIGINT, SIGTERM, SIGHUP, SIGQUIT, SIGTSTP, SIGCONT, SIGWINCH };
 
+/* Of these, the first so many end what readline waits for. */
+#define N_SIGNALS_URGENT 5
+
 static struct {
 	struct screen_config config;
 	bool open, colour;
-	bool at_eof; /* Ctrl-D: readline is done, there is no line any more */
+	bool can_move; /* the terminal knows how to move the cursor up, and to erase */
+	bool at_eof;   /* Ctrl-D: readline is done, there is no line any more */
 	int signal_fd;
+	int urgent_fd;  /* only looked at; they are read from signal_fd */
+	size_t n_ended; /* bytes of an end of paste that was made up */
 	sigset_t mask_before;
 	FILE *out; /* writes to text */
 	char *text;
 	size_t text_len;
 	char target[TARGET_LEN_MAX + 1];
+	int prompt_width, columns; /* when the prompt was last set */
 } screen;
 
 static void screen_accept(char *text)
@@ -81,6 +91,27 @@ static void screen_line(char *line)
 	screen.config.enter(screen.config.userdata, NULL);
 }
 
+/* In the middle of a paste readline waits for the end of it, which may never come; an
+ * end of file there makes readline 8.2 use bytes it has not read. So when a signal
+ * comes, or the terminal goes, the paste is ended here. */
+static int screen_getc(FILE *stream)
+{
+	static const char paste_end[] = "\033[201~";
+	struct pollfd fds[] = {
+		{ .fd = fileno(stream), .events = POLLIN },
+		{ .fd = screen.urgent_fd, .events = POLLIN },
+	};
+	unsigned char c;
+
+	while (poll(fds, ARRAY_LEN(fds), -1) < 0)
+		;
+	if (fds[0].revents && screen.n_ended == 0 && read(fds[0].fd, &c, 1) == 1)
+		return c;
+	if (RL_ISSTATE(RL_STATE_MOREINPUT) && screen.n_ended < sizeof(paste_end) - 1)
+		return (unsigned char)paste_end[screen.n_ended++];
+	return RL_ISSTATE(RL_STATE_READCMD) ? READERR : EOF;
+}
+
 static char **screen_complete(const char *text, int start, int end)
 {
 	char *before = strndup(rl_line_buffer, (size_t)start);
@@ -102,6 +133,7 @@ static void bind_enter(Keymap map)
 static void readline_set_up(void)
 {
 	rl_readline_name = "chat-client";
+	rl_getc_function = screen_getc;
 	rl_catch_signals = 0;
 	rl_catch_sigwinch = 0;
 	rl_attempted_completion_function = screen_complete;
@@ -125,20 +157,36 @@ static int signals_take(void)
 	sigset_t mask;
 
 	sigemptyset(&mask);
-	for (size_t i = 0; i < ARRAY_LEN(signals); i++)
+	for (size_t i = 0; i < N_SIGNALS_URGENT; i++)
+		sigaddset(&mask, signals[i]);
+	screen.urgent_fd = signalfd(-1, &mask, SFD_CLOEXEC | SFD_NONBLOCK);
+	if (screen.urgent_fd < 0)
+		return -errno;
+	for (size_t i = N_SIGNALS_URGENT; i < ARRAY_LEN(signals); i++)
 		sigaddset(&mask, signals[i]);
 	screen.signal_fd = signalfd(-1, &mask, SFD_CLOEXEC | SFD_NONBLOCK);
-	if (screen.signal_fd < 0)
-		return -errno;
+	if (screen.signal_fd < 0) {
+		int r = -errno;
+
+		close(screen.urgent_fd);
+		return r;
+	}
 	sigprocmask(SIG_BLOCK, &mask, &screen.mask_before);
 	return 0;
 }
 
+static bool knows_sequences(void)
+{
+	const char *term = getenv("TERM");
+
+	return term && *term && strcmp(term, "dumb") != 0;
+}
+
 static bool wants_colour(void)
 {
-	const char *no_color = getenv("NO_COLOR"), *term = getenv("TERM");
+	const char *no_color = getenv("NO_COLOR");
 
-	return !(no_color && *no_color) && term && *term && strcmp(term, "dumb") != 0;
+	return screen.can_move && !(no_color && *no_color);
 }
 
 int screen_open(const struct screen_config *config)
@@ -147,6 +195,7 @@ int screen_open(const struct screen_config *config)
 	int r;
 
 	screen.config = *config;
+	screen.can_move = knows_sequences();
 	screen.colour = wants_colour();
 	screen.out = open_memstream(&screen.text, &screen.text_len);
 	if (!screen.out)
@@ -181,6 +230,7 @@ void screen_close(void)
 	fclose(TAKE(screen.out));
 	free(TAKE(screen.text));
 	close(screen.signal_fd);
+	close(screen.urgent_fd);
 	sigprocmask(SIG_SETMASK, &screen.mask_before, NULL);
 }
 
@@ -235,6 +285,8 @@ static void screen_put_prompt(void)
 		screen.colour ? "\001\033[1m\002%s\001\033[0m\002> " : "%s> ",
 		fit(screen.target, columns));
 	rl_set_prompt(prompt);
+	screen.prompt_width = (int)strlen(fit(screen.target, columns)) + 2;
+	screen.columns = columns;
 }
 
 void screen_set_prompt(const char *target)
@@ -249,6 +301,7 @@ void screen_set_prompt(const char *target)
 
 void screen_key(void)
 {
+	screen.n_ended = 0;
 	rl_callback_read_char();
 	fflush(stdout);
 }
@@ -258,12 +311,26 @@ int screen_signal_fd(void)
 	return screen.signal_fd;
 }
 
-/* Stop as if the signal had not been blocked; SIGCONT takes the terminal again. */
+/* Take the terminal back, and draw the line: after a stop, also after a SIGSTOP, when
+ * nothing could be given back in time. */
+static void screen_continue(void)
+{
+	rl_deprep_terminal();
+	rl_prep_terminal(1);
+	rl_reset_screen_size();
+	rl_clear_visible_line();
+	screen_put_prompt();
+	screen_redraw();
+}
+
+/* Stop as if the signal had not been blocked. The kernel does not stop a program that
+ * no shell could continue: then this goes on at once. */
 static void screen_stop(void)
 {
 	sigset_t stop;
 
 	rl_clear_visible_line();
+	rl_on_new_line(); /* there is nothing to be cleared any more */
 	rl_deprep_terminal();
 	fflush(stdout);
 	raise(SIGTSTP);
@@ -271,21 +338,57 @@ static void screen_stop(void)
 	sigaddset(&stop, SIGTSTP);
 	sigprocmask(SIG_UNBLOCK, &stop, NULL);
 	sigprocmask(SIG_BLOCK, &stop, NULL);
+	screen_continue();
 }
 
-/* Also after a SIGSTOP, when nothing could be given back in time. */
-static void screen_continue(void)
+/* How many rows the line takes above that of the cursor, COLUMNS wide; not more than
+ * it really does. */
+static int rows_above(int columns)
 {
-	rl_deprep_terminal();
-	rl_prep_terminal(1);
-	rl_resize_terminal();
-	screen_redraw();
+	int x = screen.prompt_width, rows = 0, width;
+	mbstate_t state = { 0 };
+	wchar_t c;
+
+	if (columns <= 0 || RL_ISSTATE(RL_STATE_ISEARCH | RL_STATE_NSEARCH))
+		return 0; /* the prompt is another one */
+	for (int i = 0; i < rl_point; x += width) {
+		size_t n = mbrtowc(&c, rl_line_buffer + i, (size_t)(rl_end - i), &state);
+
+		if (n == 0 || n > (size_t)(rl_end - i))
+			return rows;
+		i += (int)n;
+		if (c == L'\n') {
+			rows++;
+			x = width = 0;
+			continue;
+		}
+		/* a tab is at least one column, a control character is shown as ^X */
+		width = c == L'\t' ? 1 : iswcntrl((wint_t)c) ? 2 : MAX(wcwidth(c), 0);
+		if (x + width > columns) {
+			rows++;
+			x = 0;
+		}
+	}
+	return x >= columns ? rows + 1 : rows;
 }
 
+/* Some terminals break lines anew at another width, others do not, and nothing tells
+ * which. Going up by the rows that the line took would then be into the messages above
+ * it and delete them: rather a rest of the line stays there. */
 static void screen_resize(void)
 {
-	rl_resize_terminal();
-	rl_clear_visible_line();
+	int rows, columns, up;
+
+	if (!screen.can_move) {
+		rl_resize_terminal();
+		return;
+	}
+	rl_reset_screen_size();
+	rl_get_screen_size(&rows, &columns);
+	up = MIN(rows_above(screen.columns), rows_above(columns));
+	fputs("\r\033[J", stdout);
+	if (up > 0)
+		printf("\033[%dA\033[J", up);
 	screen_put_prompt();
 	screen_redraw();
 }
