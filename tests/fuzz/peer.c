@@ -57,15 +57,18 @@ void peer_send_descriptor(struct peer *peer, struct text packet)
 		char bytes[CMSG_SPACE(sizeof(int))];
 		struct cmsghdr align;
 	} control = { { 0 } };
-	struct msghdr msg = { .msg_iov = &part, .msg_iovlen = 1, .msg_control = &control,
+	struct msghdr msg = { .msg_iov = &part,
+		.msg_iovlen = 1,
+		.msg_control = &control,
 		.msg_controllen = sizeof control.bytes };
 	struct cmsghdr *cmsg = CMSG_FIRSTHDR(&msg);
 	int fd = STDIN_FILENO;
 
 	if (peer->fd < 0)
 		return;
-	*cmsg = (struct cmsghdr){ .cmsg_level = SOL_SOCKET, .cmsg_type = SCM_RIGHTS,
-		.cmsg_len = CMSG_LEN(sizeof fd) };
+	*cmsg = (struct cmsghdr){
+		.cmsg_level = SOL_SOCKET, .cmsg_type = SCM_RIGHTS, .cmsg_len = CMSG_LEN(sizeof fd)
+	};
 	memcpy(CMSG_DATA(cmsg), &fd, sizeof fd);
 	(void)!sendmsg(peer->fd, &msg, MSG_DONTWAIT | MSG_NOSIGNAL);
 }
@@ -220,10 +223,23 @@ static void expect_row(const struct frame *frame)
 	expect_msg(&row);
 }
 
+static bool is_plain_answer(struct text packet)
+{
+	return packet.len <= PLAIN_ANSWER_MAX &&
+	       (text_equal(packet, TEXT("*")) ||
+		       (packet.len > 2 && packet.data[0] == '!' && packet.data[1] != ' '));
+}
+
 static void peer_take_frame(struct peer *peer, struct text packet)
 {
 	struct frame frame;
 
+	EXPECT(!peer->is_over); /* BYE is the last */
+	if (is_plain_answer(packet)) {
+		EXPECT(!peer->is_full);
+		return;
+	}
+	peer->is_full = true;
 	EXPECT(frame_parse(&frame, packet) == 0);
 	EXPECT(frame.tag.len == 0 || frame.verb == VERB_DONE || frame.verb == VERB_REFUSE ||
 		frame.verb == VERB_ROW);
@@ -279,21 +295,8 @@ static void peer_take_batch(struct peer *peer, struct text packet)
 	EXPECT(r == RECORD_E_END && n_frames > 0);
 }
 
-static bool is_plain_answer(struct text packet)
-{
-	return packet.len <= PLAIN_ANSWER_MAX &&
-	       (text_equal(packet, TEXT("*")) ||
-		       (packet.len > 2 && packet.data[0] == '!' && packet.data[1] != ' '));
-}
-
 static void peer_take(struct peer *peer, struct text packet)
 {
-	EXPECT(!peer->is_over); /* BYE is the last */
-	if (is_plain_answer(packet)) {
-		EXPECT(!peer->is_full);
-		return;
-	}
-	peer->is_full = true;
 	if (packet.len >= BATCH_START_LEN && memcmp(packet.data, BATCH_START, BATCH_START_LEN) == 0)
 		peer_take_batch(peer, packet);
 	else

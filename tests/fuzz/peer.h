@@ -20,7 +20,7 @@ struct peer_target {
 };
 
 struct peer {
-	int fd; /* -1: not connected */
+	int fd;        /* -1: not connected */
 	bool is_full;  /* not plain any more: it was sent a frame */
 	bool is_over;  /* the broker closed, or said BYE */
 	bool is_loose; /* asked for cursors without a tag: it can not know where they are */

@@ -22,6 +22,9 @@ const uid_t rig_uids[RIG_USERS] = { 0, USER_ALICE, 1001, USER_STRANGER };
 /* No room for more rounds than this: the broker would be spinning. */
 #define ROUNDS_MAX 20000
 
+/* What passes between two looks at the clock. */
+#define CLOCK_STEP_NS 20000
+
 static uint64_t rig_now;
 static enum rig_names rig_names;
 
@@ -34,6 +37,7 @@ int __wrap_clock_gettime(clockid_t clock, struct timespec *ret_ts)
 {
 	uint64_t now = rig_now + (clock == CLOCK_REALTIME ? UINT64_C(1700000000) * 1000000000 : 0);
 
+	rig_now += CLOCK_STEP_NS;
 	*ret_ts = (struct timespec){ (time_t)(now / 1000000000), (long)(now % 1000000000) };
 	return 0;
 }
@@ -67,8 +71,8 @@ static void query_answer(struct nss_query *query)
 	query->answer.status = rig_names == RIG_NAMES_FAIL ? NSS_FAILED : NSS_NONE;
 	query->answer.name[0] = '\0';
 	for (size_t i = 0; i < ARRAY_LEN(accounts) && rig_names != RIG_NAMES_FAIL; i++) {
-		if (query->by_name ? strcmp(query->name, accounts[i].name) != 0 :
-				     query->uid != accounts[i].uid)
+		if (query->by_name ? strcmp(query->name, accounts[i].name) != 0
+				   : query->uid != accounts[i].uid)
 			continue;
 		query->answer.status = NSS_FOUND;
 		query->answer.uid = accounts[i].uid;
@@ -258,8 +262,7 @@ static void audit_room(struct audit *audit, const struct room *room)
 	EXPECT(list_is_linked(&room->idle_link) == (room->n_cursors == 0));
 	EXPECT(list_len(&room->publishers) == room->n_publishers);
 	EXPECT(room->n_publishers <= PUBLISHERS_MAX);
-	list_for_each(link, &room->cursors)
-	{
+	list_for_each (link, &room->cursors) {
 		struct cursor *cursor = container_of(link, struct cursor, room_link);
 
 		EXPECT(cursor->room == room && cursor->session->state < SESSION_GONE);
@@ -284,9 +287,16 @@ static void audit_session(struct audit *audit, const struct session *session)
 	EXPECT(session->is_waiting == list_is_linked(&session->wait_link));
 	EXPECT(!list_is_linked(&session->ready_link) && !list_is_linked(&session->flush_link));
 	if (session->is_writable && session->state == SESSION_OPEN && !session->is_deaf)
-		EXPECT(list_is_empty(&session->pending) && session->output_len == session->output_at);
+		EXPECT(list_is_empty(&session->pending) &&
+			session->output_len == session->output_at);
 	ledger->used[QUOTA_CONNECTIONS] += session->is_charged;
-	ledger->used[QUOTA_CURSORS] += list_len(&session->cursors);
+	list_for_each (link, &session->cursors) {
+		struct cursor *cursor = container_of(link, struct cursor, session_link);
+
+		/* whoever began a conversation pays for what the other side did not ask for */
+		audit_ledger(audit, cursor->is_announced ? cursor->room->owner : session->user)
+			->used[QUOTA_CURSORS]++;
+	}
 	ledger->used[QUOTA_BYTES] += session->output_size + (session->held ? session->held_len : 0);
 }
 
@@ -312,15 +322,14 @@ void rig_audit(struct rig *rig)
 
 	EXPECT(list_len(&broker->sessions) == broker->n_sessions);
 	EXPECT(list_is_empty(&broker->gone));
-	list_for_each(link, &broker->rooms.all)
-	{
+	list_for_each (link, &broker->rooms.all) {
 		struct room *room = container_of(link, struct room, rooms_link);
 
 		audit_room(&audit, room);
 		log_bytes += room->log.bytes;
 	}
 	EXPECT(log_bytes == broker->rooms.log_bytes);
-	list_for_each(link, &broker->sessions)
+	list_for_each (link, &broker->sessions)
 		audit_session(&audit, container_of(link, struct session, sessions_link));
 	audit_names(&audit, &broker->users);
 	for (size_t i = 0; i < audit.n_ledgers; i++) {

@@ -1,4 +1,4 @@
-/* rig.h - a whole broker in this process: no files, no thread, a clock that stands still.
+/* rig.h - a whole broker in this process: no files, no thread, a clock that goes by looks.
  *
  * The linker puts the user data base and the clock of rig.c in the place of the real
  * ones (-Wl,--wrap), so a run is the same each time.

@@ -11,7 +11,7 @@
 
 #define STRANGER 65534
 
-#define WRITERS	     20
+#define WRITERS      20
 #define WRITER_LINES 50
 
 /* A line of the FIFO has been obeyed: the status file is that of this command. */
@@ -97,7 +97,7 @@ static void test_lines(void **state)
 	struct raw *raw = raw_join(broker, "name=tester", "room");
 	static char line[8192];
 
-	broker_ctl_bytes(broker, "SAY room one\nSAY room two\r\n\n\nSAY ro", 36);
+	broker_ctl_bytes(broker, "SAY room one\nSAY room two\r\n\n\nSAY ro", 35);
 	raw_expect(raw, "MSG room 1 ~\none");
 	raw_expect(raw, "MSG room 2 ~\ntwo");
 	broker_ctl_bytes(broker, "om th", 5);

@@ -9,24 +9,29 @@
 
 #include "protocol/record.h"
 
-#define RECORD(len, bytes) len "\0\0\0" "\0\0\0\0" bytes
-#define ROW(bytes)	   { bytes, sizeof(bytes) - 1 }
+#define RECORD(len, bytes)                                                                         \
+	len "\0\0\0"                                                                               \
+	    "\0\0\0\0" bytes
+#define ROW(bytes)                                                                                 \
+	{                                                                                          \
+		bytes, sizeof(bytes) - 1                                                           \
+	}
 
 /* What follows "BATCH LF". */
 static const struct {
 	const char *bytes;
 	size_t len;
 } broken[] = {
-	ROW("\x04"),				     /* not even a header */
-	ROW("\x04\0\0\0\0\0\0"),		     /* a byte short of one */
-	ROW(RECORD("\x00", "")),		     /* an empty record */
-	ROW(RECORD("\x08", "PING")),		     /* longer than the packet */
-	ROW(RECORD("\x04", "PING")),		     /* without its padding */
+	ROW("\x04"),                                 /* not even a header */
+	ROW("\x04\0\0\0\0\0\0"),                     /* a byte short of one */
+	ROW(RECORD("\x00", "")),                     /* an empty record */
+	ROW(RECORD("\x08", "PING")),                 /* longer than the packet */
+	ROW(RECORD("\x04", "PING")),                 /* without its padding */
 	ROW("\xff\xff\xff\xff\0\0\0\0PING\0\0\0\0"), /* a length that wraps */
 	ROW("\xf8\xff\xff\xff\0\0\0\0PING\0\0\0\0"),
-	ROW("\x01\0\x01\0\0\0\0\0PING\0\0\0\0"),     /* above the largest packet */
-	ROW("\0\0\0\x04\0\0\0\0PING\0\0\0\0"),	     /* the wrong byte order */
-	ROW(RECORD("\x04", "PING\0\0\0\0") "\x04"),  /* one good, then a rest */
+	ROW("\x01\0\x01\0\0\0\0\0PING\0\0\0\0"),    /* above the largest packet */
+	ROW("\0\0\0\x04\0\0\0\0PING\0\0\0\0"),      /* the wrong byte order */
+	ROW(RECORD("\x04", "PING\0\0\0\0") "\x04"), /* one good, then a rest */
 	ROW("just some text after the word"),
 };
 
@@ -82,7 +87,9 @@ static void send_descriptors(struct raw *raw, const char *packet, size_t n_fds)
 {
 	_Alignas(struct cmsghdr) char control[CMSG_SPACE(253 * sizeof(int))] = { 0 };
 	struct iovec part = { (char *)packet, strlen(packet) };
-	struct msghdr msg = { .msg_iov = &part, .msg_iovlen = 1, .msg_control = control,
+	struct msghdr msg = { .msg_iov = &part,
+		.msg_iovlen = 1,
+		.msg_control = control,
 		.msg_controllen = CMSG_SPACE(n_fds * sizeof(int)) };
 	struct cmsghdr *header = CMSG_FIRSTHDR(&msg);
 

@@ -60,11 +60,11 @@ bool wait_fd(int fd, short events, uint64_t until);
 /* ---- brokers ---- */
 
 struct broker {
-	pid_t pid;	 /* 0: not running */
-	int diagnostics; /* the read end of its stderr */
-	uid_t uid;	 /* whom it runs as; this process's own by default */
+	pid_t pid;                  /* 0: not running */
+	int diagnostics;            /* the read end of its stderr */
+	uid_t uid;                  /* whom it runs as; this process's own by default */
 	const char *environment[4]; /* "NAME=VALUE" each, borrowed */
-	char dir[48];	 /* its own, removed in the end */
+	char dir[48];               /* its own, removed in the end */
 	char socket[64], ctl[64];
 	char *text; /* all its diagnostics; owned */
 	size_t text_len, text_at;
@@ -120,7 +120,7 @@ uint64_t raw_counter(struct raw *raw, const char *name);
 
 struct raw {
 	int fd;
-	char *packet; /* the last one received; owned */
+	char *packet;         /* the last one received; owned */
 	const char *at, *end; /* what is left of a batch */
 };
 

@@ -17,7 +17,7 @@
 
 /* A backlog of some MiB. */
 #define BACKLOG_MESSAGES 80
-#define BODY_LEN	 60000
+#define BODY_LEN         60000
 
 static void test_ready_line(void **state)
 {
@@ -62,7 +62,8 @@ static void test_service_manager_is_told(void **state)
 	int fd = notify_open(broker);
 	char environment[128];
 
-	snprintf(environment, sizeof environment, "NOTIFY_SOCKET=%s", broker_path(broker, "notify"));
+	snprintf(
+		environment, sizeof environment, "NOTIFY_SOCKET=%s", broker_path(broker, "notify"));
 	broker->environment[0] = environment;
 	broker_spawn_here(broker, NULL);
 	notify_expect(fd, "READY=1");

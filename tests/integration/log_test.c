@@ -73,9 +73,18 @@ static void test_where_a_cursor_starts(void **state)
 			const char *word;
 			uint64_t next;
 		} table[] = {
-			{ "", 11 }, { "new", 11 }, { "last=0", 11 }, { "last=1", 10 },
-			{ "last=3", 8 }, { "last=10", 1 }, { "last=11", 1 }, { "since=1", 1 },
-			{ "since=4", 4 }, { "since=10", 10 }, { "since=11", 11 }, { "since=@0", 1 },
+			{ "", 11 },
+			{ "new", 11 },
+			{ "last=0", 11 },
+			{ "last=1", 10 },
+			{ "last=3", 8 },
+			{ "last=10", 1 },
+			{ "last=11", 1 },
+			{ "since=1", 1 },
+			{ "since=4", 4 },
+			{ "since=10", 10 },
+			{ "since=11", 11 },
+			{ "since=@0", 1 },
 			{ "since=@18446744073709551615", 11 },
 		};
 
@@ -223,8 +232,8 @@ static void test_retention(void **state)
 }
 
 #define SPEAKERS 20
-#define LINES	 1000
-#define READERS	 4
+#define LINES    1000
+#define READERS  4
 
 static uint64_t hash(struct text text)
 {
@@ -263,7 +272,7 @@ static void test_one_order_for_all(void **state)
 		for (uint64_t seq = 1; seq <= SPEAKERS * LINES; seq++) {
 			struct text frame = raw_next(readers[r]);
 			uint64_t got, time;
-			unsigned speaker, line;
+			unsigned speaker = SPEAKERS, line = 0;
 			char copy[128];
 
 			snprintf(copy, sizeof copy, "%.*s", (int)MIN(frame.len, sizeof copy - 1),

@@ -85,7 +85,7 @@ static void test_good_options(void **state)
 	static const char *const table[][7] = {
 		{ "--test" },
 		{ "--test", "--mode", "0" },
-		{ "--test", "--mode", "0777", "--group", "root", "--admin-group" , "0" },
+		{ "--test", "--mode", "0777", "--group", "root", "--admin-group", "0" },
 		{ "--test", "--limit", "nobody:connections=512" },
 		{ "--test", "--limit", "1000:cursors=1k", "--limit", "strangers:names=1" },
 		{ "--test", "--limit", "log-bytes=1G", "--limit", "room-bytes=256k" },

@@ -70,7 +70,8 @@ static void test_groups(void **state)
 
 static void test_relative_path(void **state)
 {
-	static const char *const options[] = { "--socket", "./here.sock", "--ctl", "here.ctl", NULL };
+	static const char *const options[] = { "--socket", "./here.sock", "--ctl", "here.ctl",
+		NULL };
 	struct broker *broker = broker_new();
 	struct raw *raw;
 
@@ -187,13 +188,13 @@ static void test_after_kill9(void **state)
 
 enum squat {
 	SQUAT_DIRECTORY,
-	SQUAT_LINK,	 /* to a file that must stay as it is */
+	SQUAT_LINK, /* to a file that must stay as it is */
 	SQUAT_BROKEN_LINK,
-	SQUAT_FILE,	 /* our own */
+	SQUAT_FILE,      /* our own */
 	SQUAT_HARD_LINK, /* our own, under two names */
 	SQUAT_FIFO,
-	SQUAT_STRANGER,	 /* a regular file of another user */
-	SQUAT_SAME,	 /* of the right type, of another user */
+	SQUAT_STRANGER, /* a regular file of another user */
+	SQUAT_SAME,     /* of the right type, of another user */
 	SQUATS,
 };
 
@@ -211,7 +212,7 @@ static const char *const squat_words[] = {
 static const struct {
 	const char *name;
 	mode_t type;
-	int status; /* with which the broker ends; 0: it starts without its FIFO */
+	int status;       /* with which the broker ends; 0: it starts without its FIFO */
 	unsigned allowed; /* bit of each squat that is not one */
 } nodes[] = {
 	{ "broker.sock", S_IFSOCK, 73, 0 },
@@ -245,8 +246,8 @@ static bool squat(const struct broker *broker, const char *path, mode_t type, en
 	}
 }
 
-static void expect_untouched(const struct broker *broker, const char *path,
-	const struct stat *before)
+static void expect_untouched(
+	const struct broker *broker, const char *path, const struct stat *before)
 {
 	struct stat after = status_of(path);
 
@@ -342,8 +343,8 @@ static void test_socket_is_taken(void **state)
 
 	file_write(other, "of somebody else");
 	assert_int_equal(rename(other, broker->socket), 0);
-	broker_expect(broker, "error: socket lost path=%s reason=~a regular file of ",
-		broker->socket);
+	broker_expect(
+		broker, "error: socket lost path=%s reason=~a regular file of ", broker->socket);
 	raw_expect_quiet(raw);
 	broker_signal(broker, SIGTERM);
 	broker_expect_exit(broker, 0);

@@ -30,7 +30,7 @@ static void test_lines_are_said_in_the_lobby(void **state)
 		{ "\n", 1, "" },
 		{ "two\nlines", 9, "two\nlines" },
 		{ "hello there", 11, "hello there" },
-		{ "PING", 4, "PING" },	 /* one word is a word */
+		{ "PING", 4, "PING" }, /* one word is a word */
 		{ "QUITE", 5, "QUITE" },
 		{ "QUIT!", 5, "QUIT!" },
 		{ " QUIT", 5, " QUIT" },
@@ -76,9 +76,23 @@ static void test_name_and_silence(void **state)
 static void test_early_requests_are_not_said(void **state)
 {
 	static const char *const packets[] = {
-		"SAY lobby\nsecret", "JOIN lobby", "#1 PING", "#1 HELLO", "#1 QUIT", "#1 STOP",
-		"STOP now", "QUIT now", "CTL STOP", "PART lobby", "PAST lobby", "WHO lobby",
-		"ROOMS after=1", "TIME now", "STATS all", "SAY\nsecret", "PING\n\n",
+		"SAY lobby\nsecret",
+		"JOIN lobby",
+		"#1 PING",
+		"#1 HELLO",
+		"#1 QUIT",
+		"#1 STOP",
+		"STOP now",
+		"QUIT now",
+		"CTL STOP",
+		"PART lobby",
+		"PAST lobby",
+		"WHO lobby",
+		"ROOMS after=1",
+		"TIME now",
+		"STATS all",
+		"SAY\nsecret",
+		"PING\n\n",
 	};
 	struct broker *broker = broker_start(NULL);
 	struct raw *reader = raw_join(broker, "name=reader", "lobby");

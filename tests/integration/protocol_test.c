@@ -101,7 +101,7 @@ static const struct {
 	{ "#1 JOIN .made", "#1 ! ROOM ~" },
 	{ "#1 JOIN ma..de", "#1 ! ROOM ~" },
 	{ "JOIN ma..de", "! ROOM JOIN ma..de ~" },
-	{ "#1 JOIN m\xc3\xa4""de", "#1 ! ROOM ~" },
+	{ "#1 JOIN m\xc3\xb6r", "#1 ! ROOM ~" },
 	{ "#1 JOIN @", "#1 ! ROOM ~" },
 	{ "#1 JOIN @NotAName", "#1 ! ROOM ~" },
 	{ "#1 JOIN @a+b", "#1 ! ROOM ~" },

@@ -192,7 +192,7 @@ static ssize_t raw_receive(struct raw *raw, int timeout_ms)
 
 struct text raw_next_within(struct raw *raw, int timeout_ms)
 {
-	struct text frame;
+	struct text frame = { NULL, 0 };
 	ssize_t n;
 
 	if (raw->at == raw->end) {

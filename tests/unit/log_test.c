@@ -53,8 +53,8 @@ static size_t frame_make(char *dst, uint64_t seq, uint64_t time, size_t body_len
 }
 
 /* RESERVED: how much more than needed is reserved, as room_append() does. */
-static void model_append(struct model *model, size_t body_len, uint64_t time, uint64_t max_bytes,
-	size_t reserved)
+static void model_append(
+	struct model *model, size_t body_len, uint64_t time, uint64_t max_bytes, size_t reserved)
 {
 	uint64_t seq = model->log.next;
 	char *frame;
@@ -159,8 +159,8 @@ static void test_empty(void **state)
 /* Each size of record, alone and among others: every slice ends at a border. */
 static void test_sizes(void **state)
 {
-	static const size_t sizes[] = { 0, 1, 7, 8, 9, 15, 16, 17, 100, 1000, 4000, 4047, 4048, 4049,
-		4096, 4097, 8191, 8192, 8193, 16384, 32000, 63999, 64000 };
+	static const size_t sizes[] = { 0, 1, 7, 8, 9, 15, 16, 17, 100, 1000, 4000, 4047, 4048,
+		4049, 4096, 4097, 8191, 8192, 8193, 16384, 32000, 63999, 64000 };
 
 	for (size_t i = 0; i < ARRAY_LEN(sizes); i++) {
 		MODEL(model);
@@ -342,7 +342,8 @@ static void test_random(void **state)
 		for (size_t i = 0; i < ARRAY_LEN(cursors); i++)
 			log_seek(&model->log, 1, &cursors[i]);
 		while (model->log.next < 4000) {
-			struct log_cursor *cursor = &cursors[random_next(&random) % ARRAY_LEN(cursors)];
+			struct log_cursor *cursor =
+				&cursors[random_next(&random) % ARRAY_LEN(cursors)];
 			struct log_cursor next;
 			const char *records;
 			size_t shift = random_next(&random) % 15;
@@ -351,8 +352,8 @@ static void test_random(void **state)
 			time += random_next(&random) % 3;
 			switch (random_next(&random) % 16) {
 			default:
-				model_append(model, random_next(&random) % (2u << shift) % 16384, time,
-					MAX(bound, (uint64_t)128 << 10),
+				model_append(model, random_next(&random) % (2u << shift) % 16384,
+					time, MAX(bound, (uint64_t)128 << 10),
 					random_next(&random) % 300);
 				break;
 			case 0:
@@ -367,7 +368,8 @@ static void test_random(void **state)
 					cursor);
 				break;
 			case 2:
-				assert_int_equal(log_find_time(&model->log, time - MIN(time, shift)),
+				assert_int_equal(
+					log_find_time(&model->log, time - MIN(time, shift)),
 					model_find_time(model, time - MIN(time, shift)));
 				break;
 			case 3 ... 6:

@@ -1,0 +1,533 @@
+/* shell_test.c - commands, keys, ways out, and what becomes of a talk when the broker
+ * goes, in real terminals: chat-client(1). */
+#include "tests/integration/terminal.h"
+
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#define NOBODY 65534
+
+static struct terminal *start_named(const struct broker *broker, const char *name)
+{
+	struct terminal *terminal = terminal_start(broker, 80, "--name", name);
+
+	terminal_expect_typing(terminal, "lobby> ", 7);
+	return terminal;
+}
+
+/* ---- commands ---- */
+
+static void test_rooms(void **state)
+{
+	struct broker *broker = broker_start(NULL);
+	struct terminal *alice = start_named(broker, "alice");
+	struct raw *bob = raw_join(broker, "name=bob", "build.ci");
+
+	raw_send(bob, "SAY build.ci\nearlier");
+	raw_expect(bob, "MSG build.ci 1 ~");
+	terminal_type(alice, "/join build.ci\r");
+	terminal_wait(alice, "-- talking in build.ci");
+	terminal_wait(alice, ": earlier");
+	terminal_expect_typing(alice, "build.ci> ", 10);
+	terminal_type(alice, "here I am\r");
+	raw_expect(bob, "MSG build.ci 2 ~ alice ~\nhere I am");
+
+	/* both rooms are heard, the other one with its name before it */
+	raw_send(bob, "SAY lobby\nin the lobby");
+	terminal_wait(alice, " [lobby] bob");
+	raw_send(bob, "SAY build.ci\nin the room");
+	terminal_wait(alice, ": in the room");
+	assert_int_equal(terminal_count(alice, "[build.ci]"), 0);
+
+	terminal_type(alice, "/switch lobby\r");
+	terminal_expect_typing(alice, "lobby> ", 7);
+	terminal_type(alice, "back again\r");
+	terminal_wait_count(alice, ": back again", 1);
+	terminal_type(alice, "/rooms\r");
+	terminal_wait(alice, "-- * build.ci: 2 here, 3 messages");
+	terminal_wait(alice, "-- * lobby: 1 here, 2 messages");
+	terminal_type(alice, "/who build.ci\r");
+	terminal_wait(alice, "-- build.ci: alice");
+	terminal_type(alice, "/part build.ci\r");
+	terminal_wait(alice, "-- you left build.ci");
+	raw_send(bob, "SAY build.ci\nnot for alice");
+	raw_send(bob, "SAY lobby\nfor alice");
+	terminal_wait(alice, ": for alice");
+	assert_int_equal(terminal_count(alice, "not for alice"), 0);
+	terminal_type(alice, "/switch build.ci\r");
+	terminal_wait(alice, "-- you are not in build.ci; /join it");
+
+	/* of the last room, and then there is none */
+	terminal_type(alice, "/part\r");
+	terminal_wait(alice, "-- you are in no room; /join one");
+	terminal_type(alice, "to nobody\r");
+	terminal_wait_count(alice, "-- you are in no room; /join one", 2);
+	terminal_type(alice, "/join build.ci 2\r");
+	terminal_wait_count(alice, "not for alice", 1);
+	terminal_wait_count(alice, ": in the room", 2);
+	broker_stop(broker);
+}
+
+static void test_wrong_commands(void **state)
+{
+	static const struct {
+		const char *typed, *shown;
+	} rows[] = {
+		{ "/nonsense", "there is no /nonsense; /help lists the commands" },
+		{ "/", "there is no /; /help lists the commands" },
+		{ "/join", "usage: /join ROOM [N]" },
+		{ "/join a b c", "usage: /join ROOM [N]" },
+		{ "/join UPPER", "'UPPER' is no room name" },
+		{ "/join ../etc", "'../etc' is no room name" },
+		{ "/join @nobody.there", "no" },
+		{ "/part nowhere", "you are not in nowhere" },
+		{ "/msg", "usage: /msg NAME TEXT" },
+		{ "/msg bob", "usage: /msg NAME TEXT" },
+		{ "/msg b@b hi", "'b@b' is no name" },
+		{ "/msg nobody.there hi", "@nobody.there: not taken" },
+		{ "/who a b", "usage: /who [ROOM]" },
+		{ "/who nowhere", "refused: " },
+		{ "/switch", "usage: /switch ROOM" },
+	};
+	struct broker *broker = broker_start(NULL);
+	struct terminal *alice = start_named(broker, "alice");
+
+	for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+		terminal_type(alice, "%s\r", rows[i].typed);
+		terminal_wait(alice, "%s", rows[i].shown);
+	}
+	terminal_expect_typing(alice, "lobby> ", 7);
+	terminal_type(alice, "/help\r");
+	terminal_wait(alice, "-- /quit");
+	terminal_type(alice, "//etc is full\r");
+	terminal_wait(alice, ": /etc is full");
+	terminal_type(alice, " QUIT\r");
+	terminal_wait(alice, ":  QUIT");
+	terminal_type(alice, "QUIT it\r");
+	terminal_wait(alice, ": QUIT it");
+	terminal_type(alice, "/quit\r");
+	terminal_expect_exit(alice, 0);
+	broker_stop(broker);
+}
+
+static void test_direct_and_wall(void **state)
+{
+	struct broker *broker = broker_start(NULL);
+	struct terminal *alice = start_named(broker, "alice");
+	struct terminal *bob = start_named(broker, "bob"), *again;
+
+	terminal_type(alice, "/msg bob psst\r");
+	terminal_wait_count(bob, "[@alice] alice", 1);
+	terminal_wait_count(bob, ": psst", 1);
+	terminal_wait_count(alice, "[@bob] alice", 1);
+	terminal_type(bob, "/join @alice\r");
+	terminal_expect_typing(bob, "@alice> ", 8);
+	terminal_type(bob, "what?\r");
+	terminal_wait_count(alice, ": what?", 1);
+	terminal_wait_count(alice, "[@bob] bob", 1);
+	terminal_type(alice, "/switch @bob\r");
+	terminal_expect_typing(alice, "@bob> ", 6);
+	terminal_type(alice, "nothing\r");
+	terminal_wait_count(bob, ": nothing", 1);
+	broker_ctl(broker, "WALL the disk is full");
+	terminal_wait_count(alice, "[wall] broker: the disk is full", 1);
+	terminal_wait_count(bob, "[wall] broker: the disk is full", 1);
+
+	/* a conversation is named to who comes back */
+	terminal_type(bob, "QUIT\r");
+	terminal_expect_exit(bob, 0);
+	again = start_named(broker, "bob");
+	terminal_wait(again, "-- conversations: @alice; /join @NAME shows one");
+	terminal_type(again, "/join @alice\r");
+	terminal_wait_count(again, ": nothing", 1);
+	broker_stop(broker);
+}
+
+static void test_completion(void **state)
+{
+	struct broker *broker = broker_start(NULL);
+	struct raw *bob = raw_join(broker, "name=bob-the-builder", "build.ci.nightly");
+	struct terminal *alice = start_named(broker, "alice");
+
+	terminal_type(alice, "/jo\t");
+	terminal_expect_typing(alice, "lobby> /join ", 13);
+	terminal_type(alice, "bui\t");
+	terminal_expect_typing(alice, "lobby> /join build.ci.nightly ", 30);
+	terminal_type(alice, "\r");
+	terminal_expect_typing(alice, "build.ci.nightly> ", 18);
+	terminal_type(alice, "hello bob\t");
+	terminal_expect_typing(alice, "build.ci.nightly> hello bob-the-builder ", 40);
+	terminal_type(alice, "\r");
+	raw_expect(bob, "MSG build.ci.nightly 1 ~ alice ~\nhello bob-the-builder ");
+	terminal_type(alice, "/msg bob\thi\r");
+	raw_send(bob, "JOIN @alice last=1");
+	raw_await(bob, "MSG @alice+bob-the-builder 1 ~\nhi");
+	terminal_type(alice, "/switch lo\t\r");
+	terminal_expect_typing(alice, "lobby> ", 7);
+	terminal_type(alice, "/who bu\t\r");
+	terminal_wait(alice, "-- build.ci.nightly: alice");
+
+	/* several: a list, and the line is below it */
+	terminal_type(alice, "/\t");
+	terminal_wait(alice, "/switch");
+	terminal_expect_typing(alice, "lobby> /", 8);
+	terminal_type(alice, "%c", CTRL('u'));
+	terminal_expect_typing(alice, "lobby> ", 7);
+
+	/* nothing fits */
+	terminal_type(alice, "zzz\t\t");
+	terminal_expect_typing(alice, "lobby> zzz", 10);
+	broker_stop(broker);
+}
+
+static void test_editing_keys(void **state)
+{
+	struct broker *broker = broker_start(NULL);
+	struct terminal *alice = start_named(broker, "alice");
+
+	terminal_type(alice, "first\r");
+	terminal_wait_count(alice, ": first", 1);
+	terminal_type(alice, "second\r");
+	terminal_wait_count(alice, ": second", 1);
+	terminal_type(alice, "\033[A\033[A");
+	terminal_expect_typing(alice, "lobby> first", 12);
+	terminal_type(alice, "\033[B");
+	terminal_expect_typing(alice, "lobby> second", 13);
+	terminal_type(alice, "%c%c", CTRL('a'), CTRL('k'));
+	terminal_expect_typing(alice, "lobby> ", 7);
+	terminal_type(alice, "one two three%c", CTRL('w'));
+	terminal_expect_typing(alice, "lobby> one two ", 15);
+	terminal_type(alice, "%c", CTRL('u'));
+	terminal_expect_typing(alice, "lobby> ", 7);
+	terminal_type(alice, "%cfir", CTRL('r'));
+	terminal_wait(alice, "reverse-i-search");
+	terminal_type(alice, "\r");
+	terminal_wait_count(alice, ": first", 2);
+	terminal_expect_typing(alice, "lobby> ", 7);
+	terminal_wait_count(alice, "lobby> ", 0);
+	broker_stop(broker);
+}
+
+static void test_stop(void **state)
+{
+	struct broker *broker = broker_start(NULL);
+	struct terminal *alice = start_named(broker, "alice");
+	struct terminal *bob = start_named(broker, "bob");
+
+	terminal_type(alice, "STOP\r");
+	terminal_wait(alice, "1 other session is connected");
+	terminal_wait(alice, "stop it? [y/N]>");
+	terminal_type(alice, "n\r");
+	terminal_wait(alice, "-- the broker goes on");
+	terminal_expect_typing(alice, "lobby> ", 7);
+	terminal_type(alice, "STOP\r");
+	terminal_wait_count(alice, "1 other session is connected", 2);
+	terminal_type(alice, "\r");
+	terminal_wait_count(alice, "-- the broker goes on", 2);
+	terminal_type(alice, "still there\r");
+	terminal_wait_count(bob, ": still there", 1);
+
+	terminal_type(alice, "STOP\r");
+	terminal_wait_count(alice, "1 other session is connected", 3);
+	terminal_type(alice, "y\r");
+	terminal_expect_exit(alice, 0);
+	broker_expect_exit(broker, 0);
+	terminal_wait(bob, "connection lost: the broker was stopped");
+	terminal_type(bob, "QUIT\r");
+	terminal_expect_exit(bob, 0);
+
+	/* alone, nobody is asked */
+	broker_spawn_here(broker, NULL);
+	broker_wait_ready(broker);
+	alice = start_named(broker, "alice");
+	terminal_type(alice, "STOP\r");
+	terminal_expect_exit(alice, 0);
+	broker_expect_exit(broker, 0);
+}
+
+/* ---- ways out ---- */
+
+static void test_ways_out(void **state)
+{
+	static const struct {
+		const char *typed, *waits, *then;
+		int signal, status;
+	} ways[] = {
+		{ .typed = "QUIT\r", .status = 0 },
+		{ .typed = "/quit\r", .status = 0 },
+		{ .typed = "\004", .status = 0 },
+		{ .typed = "\003",
+			.waits = "Ctrl-C once more leaves",
+			.then = "\003",
+			.status = 0 },
+		{ .typed = "half a line", .signal = SIGTERM, .status = 128 + SIGTERM },
+		{ .signal = SIGHUP, .status = 128 + SIGHUP },
+		{ .signal = SIGQUIT, .status = 128 + SIGQUIT },
+		{ .typed = "\034", .status = 128 + SIGQUIT },
+		/* a paste that does not end */
+		{ .typed = "\033[200~one\rtwo", .signal = SIGTERM, .status = 128 + SIGTERM },
+		{ .typed = "\022sear", .signal = SIGTERM, .status = 128 + SIGTERM },
+	};
+
+	for (size_t i = 0; i < ARRAY_LEN(ways); i++) {
+		struct broker *broker = broker_start(NULL);
+		struct terminal *alice = start_named(broker, "alice");
+
+		assert_false(terminal_is_restored(alice));
+		assert_true(alice->emulator.pastes);
+		if (ways[i].typed)
+			terminal_type(alice, "%s", ways[i].typed);
+		if (ways[i].waits)
+			terminal_wait(alice, "%s", ways[i].waits);
+		if (ways[i].then)
+			terminal_type(alice, "%s", ways[i].then);
+		if (ways[i].signal)
+			kill(alice->pid, ways[i].signal);
+		terminal_expect_exit(alice, ways[i].status);
+		broker_stop(broker);
+		terminal_teardown(state);
+	}
+}
+
+static void test_keys_that_do_not_leave(void **state)
+{
+	struct broker *broker = broker_start(NULL);
+	struct terminal *alice = start_named(broker, "alice");
+
+	terminal_type(alice, "abc\033[D%c", CTRL('d')); /* with a line it deletes */
+	terminal_expect_typing(alice, "lobby> ab", 9);
+	terminal_type(alice, "\003");
+	terminal_expect_typing(alice, "lobby> ", 7);
+	terminal_type(alice, "\003");
+	terminal_wait(alice, "Ctrl-C once more leaves");
+	terminal_type(alice, "x");
+	terminal_expect_typing(alice, "lobby> x", 8);
+	terminal_type(alice, "\003");
+	terminal_expect_typing(alice, "lobby> ", 7);
+	/* also out of a paste that does not end */
+	terminal_type(alice, "x");
+	terminal_expect_typing(alice, "lobby> x", 8);
+	terminal_type(alice, "\033[200~one\rtwo");
+	terminal_type(alice, "\003");
+	terminal_expect_typing(alice, "lobby> ", 7);
+	/* nobody could continue it here, so the kernel does not stop it */
+	terminal_type(alice, "half a line");
+	terminal_expect_typing(alice, "lobby> half a line", 18);
+	terminal_type(alice, "%c", CTRL('z'));
+	terminal_type(alice, "!");
+	terminal_expect_typing(alice, "lobby> half a line!", 19);
+	assert_false(terminal_is_restored(alice));
+	terminal_type(alice, "\003");
+	terminal_expect_typing(alice, "lobby> ", 7);
+	terminal_type(alice, "\003");
+	terminal_wait_count(alice, "Ctrl-C once more leaves", 2);
+	terminal_type(alice, "\003");
+	terminal_expect_exit(alice, 0);
+	broker_stop(broker);
+}
+
+static void test_kicked(void **state)
+{
+	struct broker *broker = broker_start(NULL);
+	struct terminal *alice = start_named(broker, "alice");
+
+	terminal_type(alice, "half a line");
+	terminal_wait(alice, "half a line");
+	broker_ctl(broker, "KICK alice for nothing");
+	terminal_expect_exit(alice, 77);
+	terminal_wait(alice, "for nothing");
+	broker_stop(broker);
+}
+
+static void test_window_is_closed(void **state)
+{
+	struct broker *broker = broker_start(NULL);
+	struct terminal *alice = start_named(broker, "alice");
+
+	terminal_hang_up(alice);
+	terminal_expect_exit(alice, 128 + SIGHUP);
+	broker_stop(broker);
+}
+
+/* As a job of a shell that does not touch the settings of the terminal. */
+static void test_stopped_and_continued(void **state)
+{
+	static const struct terminal_config config = { .shell = true };
+	struct broker *broker = broker_start(NULL);
+	struct terminal *shell = terminal_start_as(broker, &config, NULL);
+	struct raw *bob = raw_hello(broker, "name=bob");
+
+	terminal_wait(shell, "sh$");
+	terminal_type(shell, "%s --name alice\n", getenv("CHAT_CLIENT"));
+	terminal_expect_typing(shell, "lobby> ", 7);
+	for (unsigned i = 1; i <= 2; i++) {
+		terminal_type(shell, "half a line");
+		terminal_expect_typing(shell, "lobby> half a line", 18);
+		terminal_type(shell, "%c", CTRL('z'));
+		terminal_wait_count(shell, "Stopped", i);
+		terminal_expect_typing(shell, "sh$ ", 4);
+		assert_true(terminal_is_restored(shell));
+		assert_false(shell->emulator.pastes);
+		raw_send(bob, "SAY lobby\nmeanwhile %u", i);
+		terminal_type(shell, "fg\n");
+		terminal_wait_count(shell, "fg", i);
+		terminal_wait(shell, ": meanwhile %u", i);
+		terminal_expect_typing(shell, "lobby> half a line", 18);
+		assert_false(terminal_is_restored(shell));
+		assert_true(shell->emulator.pastes);
+		terminal_type(shell, " %u\r", i);
+		terminal_wait(shell, ": half a line %u", i);
+		terminal_expect_typing(shell, "lobby> ", 7);
+	}
+	terminal_type(shell, "QUIT\r");
+	terminal_expect_typing(shell, "sh$ ", 4);
+	assert_true(terminal_is_restored(shell));
+	broker_stop(broker);
+	terminal_type(shell, "exit\n");
+	terminal_expect_exit(shell, 0);
+}
+
+/* ---- the broker goes ---- */
+
+static void test_broker_is_killed(void **state)
+{
+	struct broker *broker = broker_start(NULL);
+	struct terminal *alice = start_named(broker, "alice");
+	struct terminal *bob = start_named(broker, "bob");
+
+	terminal_type(alice, "before\r");
+	terminal_wait_count(bob, ": before", 1);
+	for (unsigned i = 1; i <= 2; i++) {
+		char text[32];
+
+		terminal_type(bob, "half a line");
+		terminal_wait(bob, "half a line");
+		broker_kill9(broker);
+		terminal_wait_count(alice, "connection lost", i);
+		terminal_wait_count(bob, "connection lost", i);
+		terminal_expect_typing(bob, "lobby> half a line", 18);
+		terminal_type(alice, "meanwhile %u\r", i);
+		terminal_type(alice, "and again %u\r", i);
+		broker_spawn_here(broker, NULL);
+		broker_wait_ready(broker);
+		terminal_wait_count(alice, "-- back", i);
+		terminal_wait_count(bob, "-- back", i);
+		for (unsigned k = 0; k < 2; k++) {
+			snprintf(text, sizeof text, "%s %u", k ? ": and again" : ": meanwhile", i);
+			terminal_wait_count(bob, text, 1);
+			terminal_wait_count(alice, text, 1);
+		}
+		terminal_expect_typing(bob, "lobby> half a line", 18);
+		terminal_type(bob, " %u\r", i);
+		snprintf(text, sizeof text, ": half a line %u", i);
+		terminal_wait_count(alice, text, 1);
+		terminal_wait_count(bob, text, 1);
+	}
+	assert_int_equal(terminal_count(bob, ": before"), 1);
+	assert_int_equal(terminal_count(bob, ": meanwhile"), 2);
+	terminal_wait_count(bob, "lobby: the log begins anew (reset)", 2);
+	broker_stop(broker);
+}
+
+static void test_no_broker(void **state)
+{
+	struct broker *broker = broker_new();
+	struct terminal *alice = terminal_start(broker, 80, "--name", "alice");
+
+	terminal_expect_exit(alice, 69);
+	terminal_wait(alice, "chat-client: no broker answers at %s", broker->socket);
+}
+
+/* ---- whose broker ---- */
+
+/* Run chat-client with WORDS in the environment of TERMINAL's broker, without one. */
+static int script_status(const struct broker *broker, const char *word)
+{
+	char line[512];
+	const char *const argv[] = { "sh", "-c", line, NULL };
+
+	snprintf(line, sizeof line, "XDG_STATE_HOME=%s '%s' --socket '%s' %s 2>/dev/null",
+		broker_path(broker, "state"), getenv("CHAT_CLIENT"), broker->socket, word);
+	return child_end(child_run(broker->dir, argv));
+}
+
+static void test_broker_of_another(void **state)
+{
+	struct broker *broker = broker_new();
+	struct terminal *alice;
+	struct stat st;
+
+	if (geteuid() != 0)
+		SKIP("only root can run a broker as somebody else");
+	broker->uid = NOBODY;
+	broker_spawn_here(broker, NULL);
+	broker_wait_ready(broker);
+
+	assert_int_equal(script_status(broker, "ping"), 77);
+	assert_int_equal(script_status(broker, "say lobby secret"), 77);
+	alice = terminal_start(broker, 80, "--name", "alice");
+	terminal_wait(alice, "uid 65534");
+	terminal_wait(alice, "[y/N]");
+	terminal_type(alice, "n\n");
+	terminal_expect_exit(alice, 77);
+	assert_int_equal(script_status(broker, "ping"), 77);
+
+	alice = terminal_start(broker, 80, "--name", "alice");
+	terminal_wait(alice, "[y/N]");
+	terminal_type(alice, "y\n");
+	terminal_expect_typing(alice, "lobby> ", 7);
+	terminal_type(alice, "QUIT\r");
+	terminal_expect_exit(alice, 0);
+	assert_int_equal(stat(broker_path(broker, "state/chat-client/brokers"), &st), 0);
+	assert_int_equal(st.st_mode & 0777, 0600);
+	assert_non_null(
+		strstr(file_read(broker_path(broker, "state/chat-client/brokers")), "65534 "));
+
+	/* once is enough */
+	alice = start_named(broker, "alice");
+	assert_int_equal(terminal_count(alice, "[y/N]"), 0);
+	assert_int_equal(script_status(broker, "ping"), 0);
+
+	/* but not when somebody else could have written it */
+	assert_int_equal(chmod(broker_path(broker, "state/chat-client/brokers"), 0666), 0);
+	assert_int_equal(script_status(broker, "ping"), 77);
+	assert_int_equal(unlink(broker_path(broker, "state/chat-client/brokers")), 0);
+	assert_int_equal(script_status(broker, "ping"), 77);
+	assert_int_equal(setenv("CHAT_BROKER_UID", "65534", 1), 0);
+	assert_int_equal(script_status(broker, "ping"), 0);
+	unsetenv("CHAT_BROKER_UID");
+
+	/* and a broker of one's own takes its place: the one before is not waited for */
+	broker_stop(broker);
+	terminal_wait(alice, "connection lost");
+	broker->uid = geteuid();
+	broker_spawn_here(broker, NULL);
+	broker_wait_ready(broker);
+	terminal_wait(alice, "-- back");
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		TERMINAL_TEST(test_rooms),
+		TERMINAL_TEST(test_wrong_commands),
+		TERMINAL_TEST(test_direct_and_wall),
+		TERMINAL_TEST(test_completion),
+		TERMINAL_TEST(test_editing_keys),
+		TERMINAL_TEST(test_stop),
+		TERMINAL_TEST(test_ways_out),
+		TERMINAL_TEST(test_keys_that_do_not_leave),
+		TERMINAL_TEST(test_kicked),
+		TERMINAL_TEST(test_window_is_closed),
+		TERMINAL_TEST(test_stopped_and_continued),
+		TERMINAL_TEST(test_broker_is_killed),
+		TERMINAL_TEST(test_no_broker),
+		TERMINAL_TEST(test_broker_of_another),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,271 @@
+/* trouble_test.c - a broker whose user data base fails or hangs, or that has no memory:
+ * who is there is served, who can not be is told AGAIN or NOMEM.
+ *
+ * trouble_shim.c, loaded in front of the broker, makes the trouble while a file is there.
+ */
+#include "tests/integration/harness.h"
+
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#define STRANGER 65534
+
+static struct broker *troubled_start(const char *option, const char *value)
+{
+	static char directory[128];
+	struct broker *broker = broker_new();
+
+	snprintf(directory, sizeof directory, "CHAT_TROUBLE=%s", broker->dir);
+	broker->environment[0] = "LD_PRELOAD=" CHAT_TROUBLE_SHIM;
+	broker->environment[1] = directory;
+	broker_spawn_here(broker, option, value);
+	broker_wait_ready(broker);
+	return broker;
+}
+
+static void hang_begin(const struct broker *broker)
+{
+	assert_int_equal(mkfifo(broker_path(broker, "hang"), 0644), 0);
+}
+
+/* Whoever waits goes on, whoever comes does not wait. */
+static void hang_end(const struct broker *broker)
+{
+	const char *path = broker_path(broker, "hang");
+	int fd = open(path, O_RDWR | O_CLOEXEC);
+
+	assert_true(fd >= 0);
+	unlink(path);
+	/* left open: the last who waits may not have been woken yet */
+}
+
+static void test_data_base_fails(void **state)
+{
+	struct broker *broker;
+	struct raw *known, *raw;
+	struct text answer;
+
+	if (HARNESS_HAS_ASAN)
+		SKIP("the sanitizer wants to be loaded first");
+	broker = troubled_start(NULL, NULL);
+	known = raw_hello(broker, "");
+	file_write(broker_path(broker, "fail"), "");
+
+	/* a name that must be looked up is refused for now */
+	raw = raw_open(broker);
+	raw_send(raw, "#1 HELLO 1 name=nick");
+	raw_expect(raw, "#1 ! AGAIN ~");
+	raw_send(raw, "HELLO 1 name=nick");
+	raw_expect(raw, "! AGAIN HELLO 1 ~");
+	raw_send(known, "#2 SAY @nick\nhello");
+	raw_expect(known, "#2 ! AGAIN ~");
+	raw_send(known, "JOIN @other");
+	raw_expect(known, "! AGAIN JOIN @other ~");
+	/* whose user is not known is not let in */
+	if (geteuid() == 0) {
+		struct raw *stranger = raw_open_as(broker, STRANGER);
+
+		raw_expect(stranger, "BYE AGAIN ~");
+		raw_expect_close(stranger);
+	}
+	raw_send(known, "#3 SAY lobby\nno data base is needed");
+	raw_expect(known, "#3 * 1");
+	raw_send(raw, "#4 HELLO 1 name=u%u", getuid());
+	raw_expect(raw, "#4 * 1 name=u%u ~", getuid());
+
+	unlink(broker_path(broker, "fail"));
+	raw = raw_open(broker);
+	do {
+		raw_send(raw, "#1 HELLO 1 name=nick");
+		answer = raw_next(raw);
+	} while (pattern_matches("#1 ! AGAIN ~", answer));
+	assert_true(pattern_matches("#1 * 1 name=nick ~", answer));
+	raw_send(known, "#2 SAY @nick\nhello");
+	raw_expect(known, "#2 * 1");
+	broker_stop(broker);
+}
+
+static void test_data_base_hangs(void **state)
+{
+	struct broker *broker;
+	struct raw *known, *plain, *waiting, *stranger = NULL;
+
+	if (HARNESS_HAS_ASAN)
+		SKIP("the sanitizer wants to be loaded first");
+	broker = troubled_start(NULL, NULL);
+	known = raw_join(broker, "", "lobby");
+	hang_begin(broker);
+	waiting = raw_open(broker);
+	raw_send(waiting, "#1 HELLO 1 name=nick");
+	raw_send(waiting, "#2 PING");
+	raw_send(waiting, "SAY lobby\nthird");
+	if (geteuid() == 0) {
+		stranger = raw_open_as(broker, STRANGER);
+		raw_send(stranger, "fourth");
+	}
+	/* nobody else waits for it */
+	plain = raw_open(broker);
+	raw_send(plain, "first");
+	raw_expect(plain, "*");
+	raw_expect(known, "MSG lobby 1 ~\nfirst");
+	raw_send(known, "#1 SAY lobby\nsecond");
+	raw_expect(known, "#1 * 2");
+	raw_expect(known, "MSG lobby 2 ~\nsecond");
+	raw_expect_quiet(known);
+
+	hang_end(broker);
+	raw_expect(waiting, "#1 * 1 name=nick ~");
+	raw_expect(waiting, "#2 *");
+	if (stranger)
+		raw_expect(stranger, "*");
+	/* in which order, nobody promised */
+	raw_expect(known, "MSG lobby 3 ~");
+	if (stranger)
+		raw_expect(known, "MSG lobby 4 ~");
+	broker_stop(broker);
+}
+
+static void test_stop_while_it_hangs(void **state)
+{
+	struct broker *broker;
+	struct raw *known, *waiting;
+	uint64_t start;
+
+	if (HARNESS_HAS_ASAN)
+		SKIP("the sanitizer wants to be loaded first");
+	broker = troubled_start(NULL, NULL);
+	known = raw_hello(broker, "");
+	hang_begin(broker);
+	waiting = raw_open(broker);
+	raw_send(waiting, "#1 HELLO 1 name=nick");
+	raw_expect_quiet(known);
+	start = clock_ms();
+	broker_signal(broker, SIGTERM);
+	raw_expect(known, "BYE STOP~");
+	raw_expect(waiting, "BYE STOP~");
+	raw_expect_close(waiting);
+	broker_expect_exit(broker, 0);
+	assert_true(clock_ms() - start < 2000);
+}
+
+/* More names than can wait: some are told AGAIN at once, the others get their answer. */
+static void test_too_many_wait(void **state)
+{
+	struct broker *broker;
+	struct raw *raws[400];
+	unsigned n_again = 0, n_done = 0;
+
+	if (HARNESS_HAS_ASAN)
+		SKIP("the sanitizer wants to be loaded first");
+	broker = troubled_start("--limit", "connections=1000");
+	broker_stop(broker);
+	broker_spawn_here(broker, "--limit", "connections=1000", "--limit", "names=1000");
+	broker_wait_ready(broker);
+	raw_hello(broker, "");
+	hang_begin(broker);
+	for (size_t i = 0; i < ARRAY_LEN(raws); i++) {
+		raws[i] = raw_open(broker);
+		raw_send(raws[i], "#1 HELLO 1 name=nick.%zu", i);
+	}
+	/* the last one comes too late: the answer says that all were looked at */
+	raw_expect(raws[ARRAY_LEN(raws) - 1], "#1 ! AGAIN ~");
+	hang_end(broker);
+	for (size_t i = 0; i < ARRAY_LEN(raws) - 1; i++) {
+		struct text answer = raw_next(raws[i]);
+
+		n_again += pattern_matches("#1 ! AGAIN ~", answer);
+		n_done += pattern_matches("#1 * 1 name=~", answer);
+	}
+	assert_int_equal(n_again + n_done, ARRAY_LEN(raws) - 1);
+	assert_true(n_again > 0 && n_done >= 150);
+	broker_stop(broker);
+}
+
+/* ---- memory ---- */
+
+static void memory_fails_from(const struct broker *broker, unsigned size)
+{
+	char path[128], text[16];
+
+	snprintf(text, sizeof text, "%u\n", size);
+	/* it is there with its content, or not at all */
+	strcpy(path, broker_path(broker, "memory.new"));
+	file_write(path, text);
+	assert_int_equal(rename(path, broker_path(broker, "memory")), 0);
+}
+
+static void test_out_of_memory(void **state)
+{
+	static const unsigned sizes[] = { 2048, 257, 65, 1 };
+	struct broker *broker;
+	struct raw *raw, *reader, *other;
+	struct text answer;
+
+	if (HARNESS_HAS_ASAN)
+		SKIP("the sanitizer wants to be loaded first");
+	broker = troubled_start(NULL, NULL);
+	raw = raw_hello(broker, "name=tester pub=1");
+	reader = raw_join(broker, "name=reader", "room");
+
+	memory_fails_from(broker, 2048);
+	raw_send(raw, "#1 SAY room id=1\nthere is no segment yet");
+	raw_expect(raw, "#1 ! NOMEM ~");
+	raw_send(raw, "SAY new id=2\nx");
+	raw_expect(raw, "! NOMEM SAY new id=2 ~");
+	raw_expect_quiet(raw);
+	memory_fails_from(broker, 257);
+	raw_send(raw, "#2 JOIN new");
+	raw_expect(raw, "#2 ! NOMEM ~");
+	raw_expect_quiet(raw);
+	raw_expect_quiet(reader);
+	unlink(broker_path(broker, "memory"));
+
+	/* it was refused, so it may be said again, and it is the first */
+	raw_send(raw, "#3 SAY room id=1\nnow there is");
+	raw_expect(raw, "#3 * 1");
+	raw_expect(reader, "MSG room 1 ~\nnow there is");
+	raw_send(raw, "#4 WHO new");
+	raw_expect(raw, "#4 ! NOROOM ~");
+
+	/* whatever fails, it lives, and so does who asks nothing of it */
+	for (size_t i = 0; i < ARRAY_LEN(sizes); i++) {
+		memory_fails_from(broker, sizes[i]);
+		for (int k = 0; k < 8; k++) {
+			static const char *const requests[] = { "SAY room\nx", "JOIN r",
+				"SAY @b\nx", "PAST room", "SAY r id=9\nx", "HELLO 1", "CTL WHO",
+				"PING" };
+
+			other = raw_open_path(broker->socket);
+			if (!other)
+				continue;
+			(void)!write(other->fd, "#h HELLO 1 name=n batch direct pub=3", 36);
+			(void)!write(other->fd, requests[k], strlen(requests[k]));
+			raw_close(other);
+		}
+		unlink(broker_path(broker, "memory"));
+		raw_send(reader, "#5 PING");
+		do {
+			answer = raw_next(reader);
+		} while (!pattern_matches("#5 *", answer));
+	}
+	raw_expect_quiet(raw);
+	raw_hello(broker, "name=later");
+	broker_stop(broker);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		TEST(test_data_base_fails),
+		TEST(test_data_base_hangs),
+		TEST(test_stop_while_it_hangs),
+		TEST(test_too_many_wait),
+		TEST(test_out_of_memory),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
