@@ -190,11 +190,13 @@ static int command_loglevel(struct call *call)
 	return 0;
 }
 
-static const struct {
+struct command {
 	const char *verb;
 	const char *usage;
 	int (*run)(struct call *call);
-} commands[] = {
+};
+
+static const struct command commands[] = {
 	{ "STOP", "STOP [reason]", command_stop },
 	{ "STATS", "STATS", command_stats },
 	{ "ROOMS", "ROOMS", command_rooms },
@@ -210,10 +212,19 @@ const char *admin_usage(unsigned i)
 	return i < ARRAY_LEN(commands) ? commands[i].usage : NULL;
 }
 
+static const struct command *command_find(struct text verb)
+{
+	for (size_t i = 0; i < ARRAY_LEN(commands); i++)
+		if (text_equal(verb, text_of(commands[i].verb)))
+			return &commands[i];
+	return NULL;
+}
+
 int admin_command(struct broker *broker, struct text line, uid_t uid, admin_output_fn *output,
 	void *userdata, const char **ret_why)
 {
 	struct call call = { broker, line, uid, output, userdata, "" };
+	const struct command *command;
 	struct text verb;
 	int r;
 
@@ -222,14 +233,16 @@ int admin_command(struct broker *broker, struct text line, uid_t uid, admin_outp
 		return ADMIN_E_REFUSED;
 	}
 	verb = call_word(&call);
-	for (size_t i = 0; i < ARRAY_LEN(commands); i++)
-		if (text_equal(verb, text_of(commands[i].verb))) {
-			r = commands[i].run(&call);
-			*ret_why = call.why;
-			return r;
-		}
-	*ret_why = "unknown command";
-	return ADMIN_E_REFUSED;
+	command = command_find(verb);
+	if (!command) {
+		*ret_why =
+			"unknown command; there are STOP, STATS, ROOMS, WHO, SAY, WALL, KICK and "
+			"LOGLEVEL";
+		return ADMIN_E_REFUSED;
+	}
+	r = command->run(&call);
+	*ret_why = call.why;
+	return r;
 }
 
 /* ---- the status file ---- */
@@ -327,14 +340,42 @@ static void admin_ready(struct watch *watch, uint32_t events)
 	admin->partial_since = broker->users.now;
 }
 
+/* What "echo STOP >" leaves behind while no broker runs: one short line that is a
+ * command. Any other file is somebody's work, and stays. */
+static bool file_is_command(const char *path)
+{
+	char why[NODE_WHY_MAX], buffer[LINE_CAP];
+	struct text line = { buffer, 0 };
+	const char *space;
+	ssize_t n;
+	int fd;
+
+	if (node_check(path, S_IFREG, why))
+		return false;
+	fd = open(path, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
+	if (fd < 0)
+		return false;
+	n = read(fd, buffer, sizeof buffer);
+	close(fd);
+	if (n <= 0 || (size_t)n == sizeof buffer)
+		return n == 0;
+	line.len = (size_t)n;
+	line = text_chomp(line);
+	if (memchr(line.data, '\n', line.len))
+		return false;
+	space = memchr(line.data, ' ', line.len);
+	if (space)
+		line.len = (size_t)(space - line.data);
+	return command_find(line) != NULL;
+}
+
 static int admin_remove_old(struct admin *admin, char why[static NODE_WHY_MAX])
 {
 	int r = node_check(admin->path, S_IFIFO, why);
 
 	if (r == NODE_E_ABSENT)
 		return 0;
-	/* what "echo STOP >" leaves behind while no broker runs */
-	if (r == NODE_E_FOREIGN && node_check(admin->path, S_IFREG, why) == 0)
+	if (r == NODE_E_FOREIGN && file_is_command(admin->path))
 		r = 0;
 	if (r)
 		return r;

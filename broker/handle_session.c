@@ -12,8 +12,9 @@
 #include "protocol/packet.h"
 
 /* A send buffer for sessions that take batches: three packets of 64 KiB fit the
- * default, this many more keep a reader busy while the broker serves others. */
-#define SESSION_BUFFER (1 << 20)
+ * default; the kernel doubles this, and seven keep a reader busy while the broker
+ * serves others. It is the kernel's memory that a reader who does not read can hold. */
+#define SESSION_BUFFER (256 << 10)
 
 static int refuse_name(struct session *session, const struct frame *frame, int outcome)
 {
@@ -26,6 +27,9 @@ static int refuse_name(struct session *session, const struct frame *frame, int o
 		return 0;
 	case USERS_E_TAKEN:
 		answer_refuse(session, frame, CODE_TAKEN, "this name is somebody else's");
+		return 0;
+	case USERS_E_RESERVED:
+		answer_refuse(session, frame, CODE_TAKEN, "this name is reserved");
 		return 0;
 	case USERS_E_QUOTA:
 		answer_refuse(session, frame, CODE_QUOTA, "names: at the limit of %lu",
@@ -126,7 +130,8 @@ int handle_stop(struct session *session, const struct frame *frame)
 	if (!session_is_admin(session)) {
 		trace(TRACE_WARNING, "denied uid=%u pid=%d what=STOP", session->user->uid,
 			session->pid);
-		answer_refuse(session, frame, CODE_DENIED, "only the broker's user and root may");
+		answer_refuse(
+			session, frame, CODE_DENIED, "only the broker's user and root may stop it");
 		return 0;
 	}
 	if (frame->n_words < 2)
@@ -158,7 +163,8 @@ int handle_ctl(struct session *session, const struct frame *frame)
 	if (!session_is_admin(session)) {
 		trace(TRACE_WARNING, "denied uid=%u pid=%d what=CTL", session->user->uid,
 			session->pid);
-		answer_refuse(session, frame, CODE_DENIED, "only the broker's user and root may");
+		answer_refuse(session, frame, CODE_DENIED,
+			"only the broker's user and root may administer it");
 		return 0;
 	}
 	if (!frame->has_body && frame->n_words < 2) {

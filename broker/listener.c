@@ -70,7 +70,8 @@ static int listener_bind(
 	umask(old);
 	if (r == 0 && !listener_is_abstract(listener)) {
 		if (has_group && (lchown(listener->path, (uid_t)-1, listener->group) < 0 ||
-					 chmod(listener->path, listener->mode) < 0))
+					 fchmodat(AT_FDCWD, listener->path, listener->mode,
+						 AT_SYMLINK_NOFOLLOW) < 0))
 			r = -errno;
 		if (r == 0 && lstat(listener->path, &listener->node) < 0)
 			r = -errno;

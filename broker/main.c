@@ -2,6 +2,7 @@
 #include <errno.h>
 #include <getopt.h>
 #include <grp.h>
+#include <pwd.h>
 #include <sodium.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -59,8 +60,13 @@ static void print_help(const struct settings *settings)
 		printf("  %-26s %s\n", left, options[i].help);
 	}
 	printf("\nLimits:\n");
-	for (unsigned i = 0; i < LIMIT_COUNT; i++)
-		printf("  %-26s %lu\n", limit_name(i), (unsigned long)settings->limit[i]);
+	for (unsigned i = 0; i < LIMIT_COUNT; i++) {
+		uint64_t min, max;
+
+		limit_bounds(i, &min, &max);
+		printf("  %-26s %lu (%lu to %lu)\n", limit_name(i),
+			(unsigned long)settings->limit[i], (unsigned long)min, (unsigned long)max);
+	}
 	printf("\nAdmin commands (echo COMMAND > " CTL_DEFAULT "):\n");
 	for (unsigned i = 0; admin_usage(i); i++)
 		printf("  %s\n", admin_usage(i));
@@ -181,18 +187,38 @@ static int options_parse(struct broker_config *config, int argc, char **argv, bo
 	return 0;
 }
 
+/* A user that nobody knows is a typing error, most likely; the broker itself does not
+ * mind, for accounts come and go. */
+static int test_users(const struct settings *settings)
+{
+	for (size_t i = 0; i < settings->n_overrides; i++) {
+		const char *user = settings->overrides[i].user;
+		uint64_t uid;
+
+		if (number_parse(text_of(user), &uid) || !strcmp(user, "strangers") ||
+			getpwnam(user))
+			continue;
+		fprintf(stderr, "chat-broker: a limit is for %s, and there is no such user\n",
+			user);
+		return EX_CONFIG;
+	}
+	return 0;
+}
+
 static int test_settings(struct broker_config *config)
 {
 	unsigned line;
 	int r;
 
 	if (!config->limits_path)
-		return 0;
+		return test_users(&config->settings);
 	r = settings_read(&config->settings, config->limits_path, &line);
-	if (r)
+	if (r && line > 0)
 		fprintf(stderr, "chat-broker: %s, line %u: %s\n", config->limits_path, line,
 			settings_strerror(r));
-	return r ? EX_CONFIG : 0;
+	else if (r)
+		fprintf(stderr, "chat-broker: %s: %s\n", config->limits_path, settings_strerror(r));
+	return r ? EX_CONFIG : test_users(&config->settings);
 }
 
 static int serve(const struct broker_config *config)

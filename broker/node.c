@@ -81,7 +81,8 @@ static int lock_file(int fd, const char *path, char why[static NODE_WHY_MAX])
 	if (pread(fd, pid, sizeof pid - 1, 0) < 0)
 		pid[0] = '\0';
 	pid[strcspn(pid, "\n")] = '\0';
-	snprintf(why, NODE_WHY_MAX, "another broker%s%s has %s", pid[0] ? ", pid " : "", pid, path);
+	snprintf(why, NODE_WHY_MAX, "another broker%s%s%s has %s", pid[0] ? ", pid " : "", pid,
+		pid[0] ? "," : "", path);
 	return NODE_E_HELD;
 }
 

@@ -22,6 +22,7 @@ void quota_init(struct quota_account *account)
 	*account = (struct quota_account){ 0 };
 	list_init(&account->accounts_link);
 	list_init(&account->rooms);
+	list_init(&account->publishers);
 }
 
 void quota_deinit(struct quota_account *account)
@@ -30,6 +31,7 @@ void quota_deinit(struct quota_account *account)
 		assert(account->used[kind] == 0);
 	assert(account->log_bytes == 0);
 	assert(list_is_empty(&account->rooms));
+	assert(list_is_empty(&account->publishers));
 	list_unlink(&account->accounts_link);
 }
 

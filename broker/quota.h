@@ -29,6 +29,8 @@ struct quota_account {
 	uint64_t max[QUOTA_KINDS];
 	uint64_t log_bytes; /* of the rooms it owns; the broker's ceiling takes from the largest */
 	struct list rooms;  /* that it owns */
+	struct list publishers; /* that rooms remember of it, least recent first; see room.h */
+	unsigned n_publishers;
 	uint64_t round;     /* of the broker, in which it was last served */
 	uint64_t turn_left; /* ns of that round that its sessions may still take, */
 	uint64_t send_left; /* and ns to be sent what they are owed */

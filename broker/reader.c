@@ -17,14 +17,15 @@ void reader_schedule(struct cursor *cursor)
 	output_schedule(session);
 }
 
-/* Does the person read the room from another terminal, too? */
-static bool person_reads_elsewhere(struct session *session, struct room *room)
+/* Does the person read the room from another terminal, too? Who leaves thousands of
+ * rooms at once asks for each, so the readers of a room are looked at, which are few
+ * where presence is told, and not the sessions of the person. */
+static bool person_reads_elsewhere(const struct session *session, const struct room *room)
 {
-	list_for_each (link, &session->person->sessions) {
-		struct session *other = container_of(link, struct session, person_link);
+	list_for_each (link, &room->cursors) {
+		const struct session *other = container_of(link, struct cursor, room_link)->session;
 
-		if (other != session &&
-			rooms_find_cursor(&session->broker->rooms, other->number, room))
+		if (other != session && other->person == session->person)
 			return true;
 	}
 	return false;
@@ -32,7 +33,8 @@ static bool person_reads_elsewhere(struct session *session, struct room *room)
 
 static void reader_tell(struct session *session, struct room *room, const char *verb)
 {
-	if (room->presence && !person_reads_elsewhere(session, room))
+	if (room->presence && room->n_cursors <= PRESENCE_READERS_MAX &&
+		!person_reads_elsewhere(session, room))
 		room_tell_presence(&session->broker->rooms, room, verb, session->author.name);
 }
 

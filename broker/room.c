@@ -19,6 +19,9 @@
  * everybody else's. */
 #define PUBLISHERS_OF_UID (PUBLISHERS_MAX / 4)
 
+/* The same over all rooms, for an account: 3 MiB. */
+#define PUBLISHERS_OF_ACCOUNT 16384
+
 /* What is kept of a room's presence. */
 #define PRESENCE_BYTES (16 * 1024)
 
@@ -58,13 +61,32 @@ static void room_take_oldest(struct rooms *rooms, struct room *room)
 	room_charge_log(rooms, room, before);
 }
 
-static void publisher_free(struct rooms *rooms, struct room *room, struct publisher *publisher)
+static void publisher_free(struct rooms *rooms, struct publisher *publisher)
 {
+	publisher->user->account->n_publishers--;
+	list_unlink(&publisher->account_link);
 	list_unlink(&publisher->recent_link);
 	table_remove(&rooms->publishers, &publisher->link);
-	room->n_publishers--;
-	rooms->epoch++;
+	publisher->room->n_publishers--;
+	rooms->epoch++; /* a session may have it at hand */
+	users_put(rooms->users, publisher->user);
 	free(publisher);
+}
+
+/* It is the one used last. */
+static void publisher_touch(struct publisher *publisher)
+{
+	struct list *recent = &publisher->room->publishers;
+	struct list *account = &publisher->user->account->publishers;
+
+	if (recent->prev != &publisher->recent_link) {
+		list_unlink(&publisher->recent_link);
+		list_append(recent, &publisher->recent_link);
+	}
+	if (account->prev != &publisher->account_link) {
+		list_unlink(&publisher->account_link);
+		list_append(account, &publisher->account_link);
+	}
 }
 
 static void room_free(struct rooms *rooms, struct room *room)
@@ -73,7 +95,7 @@ static void room_free(struct rooms *rooms, struct room *room)
 	while (room->log.bytes > 0)
 		room_take_oldest(rooms, room);
 	while (!list_is_empty(&room->publishers))
-		publisher_free(rooms, room,
+		publisher_free(rooms,
 			container_of(list_first(&room->publishers), struct publisher, recent_link));
 	rooms->epoch++;
 	table_remove(&rooms->by_key, &room->link);
@@ -252,9 +274,9 @@ static void room_forget_publisher(struct rooms *rooms, struct room *room, uid_t 
 		}
 	}
 	if (n_own >= PUBLISHERS_OF_UID)
-		publisher_free(rooms, room, own);
+		publisher_free(rooms, own);
 	else if (room->n_publishers >= PUBLISHERS_MAX)
-		publisher_free(rooms, room,
+		publisher_free(rooms,
 			container_of(list_first(&room->publishers), struct publisher, recent_link));
 }
 
@@ -262,6 +284,7 @@ static struct publisher *room_get_publisher(
 	struct rooms *rooms, struct room *room, const struct author *author)
 {
 	struct publisher *publisher;
+	struct user *user;
 
 	if (author->publisher && author->publisher_room == room->number &&
 		author->publisher_epoch == rooms->epoch)
@@ -269,21 +292,34 @@ static struct publisher *room_get_publisher(
 	publisher = room_find_publisher(rooms, room, author);
 	if (publisher)
 		return publisher;
+	if (users_get(rooms->users, author->uid, &user) < 0)
+		return NULL;
 	if (room->n_publishers >= PUBLISHERS_OF_UID)
 		room_forget_publisher(rooms, room, author->uid);
+	if (user->account->n_publishers >= PUBLISHERS_OF_ACCOUNT)
+		publisher_free(rooms, container_of(list_first(&user->account->publishers),
+					      struct publisher, account_link));
 	publisher = calloc(1, sizeof *publisher);
-	if (!publisher)
-		return NULL;
-	publisher->key.label = author->label;
-	publisher->key.uid = author->uid;
-	publisher->key.room = room->number;
-	if (table_add(&rooms->publishers, &publisher->link,
-		    (struct text){ (char *)&publisher->key, sizeof publisher->key }) < 0) {
-		free(publisher);
+	if (publisher) {
+		publisher->key.label = author->label;
+		publisher->key.uid = author->uid;
+		publisher->key.room = room->number;
+		if (table_add(&rooms->publishers, &publisher->link,
+			    (struct text){ (char *)&publisher->key, sizeof publisher->key }) < 0) {
+			free(publisher);
+			publisher = NULL;
+		}
+	}
+	if (!publisher) {
+		users_put(rooms->users, user);
 		return NULL;
 	}
+	publisher->room = room;
+	publisher->user = user;
 	list_append(&room->publishers, &publisher->recent_link);
+	list_append(&user->account->publishers, &publisher->account_link);
 	room->n_publishers++;
+	user->account->n_publishers++;
 	return publisher;
 }
 
@@ -428,10 +464,7 @@ int room_append(struct rooms *rooms, struct room *room, struct author *author, s
 	if (publisher) {
 		publisher->id = value;
 		publisher->seq = room->log.next - 1;
-		if (publisher->recent_link.next != &room->publishers) {
-			list_unlink(&publisher->recent_link);
-			list_append(&room->publishers, &publisher->recent_link);
-		}
+		publisher_touch(publisher);
 	}
 	if (room->log.bytes != before) {
 		room_charge_log(rooms, room, before);

@@ -18,8 +18,11 @@ struct session;
 
 /* The highest id= that one publisher said in one room. */
 struct publisher {
-	struct table_link link; /* in room.publishers */
-	struct list recent_link;
+	struct table_link link;   /* in room.publishers */
+	struct list recent_link;  /* in room.publishers */
+	struct list account_link; /* in the account's publishers */
+	struct room *room;
+	struct user *user; /* a reference */
 	struct {
 		uint64_t label; /* pub= */
 		uint64_t uid;

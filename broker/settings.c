@@ -35,6 +35,12 @@ const char *limit_name(unsigned limit)
 	return limits[limit].name;
 }
 
+void limit_bounds(unsigned limit, uint64_t *ret_min, uint64_t *ret_max)
+{
+	*ret_min = limits[limit].min;
+	*ret_max = limits[limit].max;
+}
+
 void settings_init(struct settings *settings)
 {
 	*settings = (struct settings){ 0 };
@@ -72,7 +78,7 @@ const char *settings_strerror(int outcome)
 	case SETTINGS_E_NAME:
 		return "no such limit";
 	case SETTINGS_E_VALUE:
-		return "not a number within the bounds of this limit";
+		return "not a number within the bounds of this limit, which --help shows";
 	case SETTINGS_E_FULL:
 		return "too many limits for single users";
 	default:
@@ -103,6 +109,17 @@ static bool value_parse(struct text text, uint64_t *ret_value)
 		return false;
 	*ret_value = value << shift;
 	return true;
+}
+
+static struct text text_trim(struct text text)
+{
+	while (text.len > 0 && strchr(" \t\r", text.data[0])) {
+		text.data++;
+		text.len--;
+	}
+	while (text.len > 0 && strchr(" \t\r", text.data[text.len - 1]))
+		text.len--;
+	return text;
 }
 
 static int settings_override(
@@ -139,8 +156,8 @@ int settings_set(struct settings *settings, struct text line)
 
 	if (!equals)
 		return SETTINGS_E_SYNTAX;
-	name = (struct text){ line.data, (size_t)(equals - line.data) };
-	value = (struct text){ equals + 1, line.len - name.len - 1 };
+	name = text_trim((struct text){ line.data, (size_t)(equals - line.data) });
+	value = text_trim((struct text){ equals + 1, line.len - (size_t)(equals - line.data) - 1 });
 	colon = memchr(name.data, ':', name.len);
 	if (colon) {
 		user = (struct text){ name.data, (size_t)(colon - name.data) };
@@ -160,17 +177,6 @@ int settings_set(struct settings *settings, struct text line)
 		return 0;
 	}
 	return SETTINGS_E_NAME;
-}
-
-static struct text text_trim(struct text text)
-{
-	while (text.len > 0 && strchr(" \t\r", text.data[0])) {
-		text.data++;
-		text.len--;
-	}
-	while (text.len > 0 && strchr(" \t\r", text.data[text.len - 1]))
-		text.len--;
-	return text;
 }
 
 static int settings_parse(struct settings *settings, struct text file, unsigned *ret_line)

@@ -65,6 +65,9 @@ int settings_read(struct settings *settings, const char *path, unsigned *ret_lin
 /* "room-bytes", ... of every limit, quotas included. */
 const char *limit_name(unsigned limit);
 
+/* The least and the largest value that it takes. */
+void limit_bounds(unsigned limit, uint64_t *ret_min, uint64_t *ret_max);
+
 /* What this user may hold of KIND; NAME is the Unix user's name, "" if unknown. */
 uint64_t settings_quota(
 	const struct settings *settings, enum quota_kind kind, uid_t uid, const char *name);

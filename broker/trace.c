@@ -45,8 +45,13 @@ bool trace_find_level(struct text name, enum trace_level *ret_level)
 	return false;
 }
 
-static bool trace_take_token(void)
+/* The last of the burst is for errors: warnings are what a hostile client can cause. */
+#define LINES_FOR_ERRORS 100
+
+static bool trace_take_token(enum trace_level level)
 {
+	uint64_t keep = level == TRACE_ERROR ? 0 : LINES_FOR_ERRORS;
+
 	struct timespec ts;
 	uint64_t now;
 
@@ -55,7 +60,7 @@ static bool trace_take_token(void)
 	state.tokens =
 		MIN(state.tokens + (now - state.at_ms) * LINES_PER_S, (uint64_t)LINES_BURST * 1000);
 	state.at_ms = now;
-	if (state.tokens < 1000)
+	if (state.tokens < (keep + 1) * 1000)
 		return false;
 	state.tokens -= 1000;
 	return true;
@@ -80,7 +85,7 @@ void trace(enum trace_level level, const char *format, ...)
 
 	if (level > state.level)
 		return;
-	if (!trace_take_token()) {
+	if (!trace_take_token(level)) {
 		state.n_lost++;
 		return;
 	}

@@ -231,7 +231,8 @@ int users_await(struct users *users, struct user *user, struct list *waiter)
 	r = query_await(users, &user->query, &user->asked_at, &user->waiters, waiter);
 	if (r == USERS_E_WAIT && !was_asked)
 		user_ref(user); /* the query's own: it lies in the row */
-	return r;
+	/* an old answer is better than none */
+	return r == USERS_E_AGAIN && user->is_known ? 0 : r;
 }
 
 /* "uN": the uid, when NAME is written so. */
@@ -350,6 +351,18 @@ static int nick_take(struct users *users, struct nick *nick, struct user *user)
 	return 0;
 }
 
+/* The row of NAME, when the data base has said whether it is a Unix user's. */
+static int users_ask(
+	struct users *users, struct text name, struct list *waiter, struct nick **ret_nick)
+{
+	int r = users_get_nick(users, name, ret_nick);
+
+	if (r)
+		return r;
+	return query_await(
+		users, &(*ret_nick)->query, &(*ret_nick)->asked_at, &(*ret_nick)->waiters, waiter);
+}
+
 int users_claim(struct users *users, struct user *user, struct text name, struct list *waiter)
 {
 	char own[NAME_LEN_MAX + 1];
@@ -361,7 +374,7 @@ int users_claim(struct users *users, struct user *user, struct text name, struct
 	if (!text_is_name(name))
 		return USERS_E_NAME;
 	if (name_is_reserved(name) || (text_equal(name, TEXT("root")) && user->uid != 0))
-		return USERS_E_TAKEN;
+		return USERS_E_RESERVED;
 	if (name_is_uid(name, &uid))
 		return uid == user->uid ? 0 : USERS_E_TAKEN;
 	user_default_name(user, own);
@@ -371,9 +384,7 @@ int users_claim(struct users *users, struct user *user, struct text name, struct
 			users_return_name(users, container_of(link, struct nick, link), user->uid);
 		return 0;
 	}
-	r = users_get_nick(users, name, &nick);
-	if (!r)
-		r = query_await(users, &nick->query, &nick->asked_at, &nick->waiters, waiter);
+	r = users_ask(users, name, waiter, &nick);
 	if (r)
 		return r;
 	if (nick->query.status == NSS_FOUND) {
@@ -401,9 +412,7 @@ int users_resolve(struct users *users, struct text name, struct list *waiter, ui
 		*ret_uid = uid;
 		return 0;
 	}
-	r = users_get_nick(users, name, &nick);
-	if (!r)
-		r = query_await(users, &nick->query, &nick->asked_at, &nick->waiters, waiter);
+	r = users_ask(users, name, waiter, &nick);
 	if (r)
 		return r;
 	if (nick->query.status == NSS_FOUND)

@@ -79,8 +79,9 @@ struct users {
 enum {
 	USERS_E_WAIT = 1,
 	USERS_E_NAME,  /* outside the grammar */
-	USERS_E_TAKEN, /* somebody else's, or reserved */
-	USERS_E_NONE,  /* nobody's */
+	USERS_E_TAKEN, /* somebody else's */
+	USERS_E_RESERVED,
+	USERS_E_NONE, /* nobody's */
 	USERS_E_QUOTA,
 	USERS_E_AGAIN, /* the data base did not answer, or too many wait */
 };

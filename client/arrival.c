@@ -165,7 +165,11 @@ static int arrive_refusal(struct chat *chat, const struct frame *frame)
 	struct text id_word = frame_get(frame, 3, "id");
 	uint64_t id;
 
-	if (frame->n_words < 3 || !text_equal(frame->word[2], TEXT("SAY")))
+	if (frame->n_words < 3)
+		return 0;
+	if (text_equal(frame->word[2], TEXT("CURSOR"))) /* a conversation is not delivered */
+		return 1;
+	if (!text_equal(frame->word[2], TEXT("SAY")))
 		return 0;
 	if (text_equal(frame->word[1], TEXT("OLD")))
 		return 0;

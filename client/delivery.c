@@ -202,7 +202,9 @@ static int deliver_join(struct chat *chat, const struct frame *frame, struct cha
 		};
 		return DELIVERY_E_EVENT;
 	}
-	if (!number_parse(frame->word[1], &next) ||
+	/* a tag that nobody had asked under when it arrived was not looked at then */
+	if (frame->verb != VERB_DONE || frame->n_words < 2 ||
+		!number_parse(frame->word[1], &next) ||
 		!number_parse_hex(frame_get(frame, 1, "log"), &log))
 		return DELIVERY_E_JUNK;
 	cursor_settle(cursor, false);
@@ -298,7 +300,8 @@ static int deliver_other(struct chat *chat, struct text text, struct chat_event 
 	case VERB_PARTED:
 		return deliver_presence(chat, &frame, ret_event);
 	case VERB_REFUSE:
-		return frame.n_words > 2 && text_equal(frame.word[2], TEXT("SAY"))
+		return frame.n_words > 2 && (text_equal(frame.word[2], TEXT("SAY")) ||
+						    text_equal(frame.word[2], TEXT("CURSOR")))
 			       ? deliver_refusal(chat, &frame, ret_event)
 			       : DELIVERY_E_NONE;
 	default:

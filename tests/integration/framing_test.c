@@ -2,6 +2,7 @@
  * diagnostics, and nobody else notices. chat-protocol(7), What a bad request gets. */
 #include "tests/integration/harness.h"
 
+#include <signal.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -74,8 +75,11 @@ static void test_good_then_broken(void **state)
 	struct raw *other = raw_join(broker, "name=other", "r");
 	struct raw *raw = raw_hello(broker, "name=tester");
 
+	/* stopped, so that both are there before it sees the first */
+	broker_signal(broker, SIGSTOP);
 	raw_send_bytes(raw, packet, sizeof packet - 1);
 	raw_send(raw, "SAY r\nafter");
+	broker_signal(broker, SIGCONT);
 	raw_expect(raw, "#1 * 1");
 	expect_framing(broker, raw, "tester");
 	raw_expect(other, "MSG r 1 ~ tester ~\nbefore!");

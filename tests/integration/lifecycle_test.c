@@ -259,9 +259,9 @@ static void test_sighup_reads_the_limits(void **state)
 	char limits[128];
 
 	strcpy(limits, broker_path(broker, "limits"));
-	file_write(limits, "connections=4 # all of it\n\n# a comment\n  cursors = 7\n");
+	file_write(limits, "connections=4 # all of it\n\n# a comment\n  cursors == 7\n");
 	broker_spawn_here(broker, "--limits", limits);
-	/* no blanks around =: refused at the start */
+	/* it is wrong: refused at the start */
 	broker_expect(broker, "limits file=%s line=4 reason=", limits);
 	broker_expect_exit(broker, 78);
 	file_write(limits, "connections=4 # all of it\n\n# a comment\n\tcursors=7\r\n");

@@ -1,9 +1,7 @@
 /* manual_test.c - what EXAMPLES of chat-protocol(7) shows is what happens: the
- * transcript is replayed, the program compiled and run, the line of shell typed in.
- *
- * The page is read as its source, so nothing but .Bd, .Ed and \& has to be known.
- */
+ * transcript is replayed, the program compiled and run, the line of shell typed in. */
 #include "tests/integration/harness.h"
+#include "tests/integration/page.h"
 
 #include <ctype.h>
 #include <stdio.h>
@@ -12,43 +10,6 @@
 #include <unistd.h>
 
 #define PATH_IN_PAGE "/tmp/broker.sock"
-
-/* The display of EXAMPLES whose first line starts with START. */
-static char *page_display(const char *start)
-{
-	const char *at = strstr(file_read(CHAT_PROTOCOL_PAGE), "\n.Sh EXAMPLES\n"), *end;
-
-	while (at && (at = strstr(at, "\n.Bd "))) {
-		at = strchr(at + 1, '\n') + 1;
-		end = strstr(at, "\n.Ed\n");
-		if (!strncmp(at, start, strlen(start)))
-			return strndup(at, (size_t)(end - at) + 1);
-	}
-	fail_msg("EXAMPLES of %s: nothing starts with %s", CHAT_PROTOCOL_PAGE, start);
-	return NULL;
-}
-
-/* TEXT with the test's own path, and without what roff needs. */
-static void page_adapt(char *dst, size_t size, const char *text, const char *path)
-{
-	FILE *out = fmemopen(dst, size, "w");
-
-	while (*text) {
-		if (!strncmp(text, PATH_IN_PAGE, strlen(PATH_IN_PAGE))) {
-			fputs(path, out);
-			text += strlen(PATH_IN_PAGE);
-		} else if (!strncmp(text, "\\&", 2)) {
-			text += 2;
-		} else if (!strncmp(text, "\\e", 2)) {
-			fputc('\\', out);
-			text += 2;
-		} else {
-			fputc(*text++, out);
-		}
-	}
-	fputc('\0', out);
-	fclose(out);
-}
 
 /* What differs from run to run: times, identities, users, the version. */
 static bool is_variable(const char *at, const char *line)
@@ -82,13 +43,10 @@ static void test_transcript(void **state)
 {
 	struct broker *broker = broker_start(NULL);
 	struct raw *raw = raw_open(broker);
-	char *text = page_display("> "), *save, adapted[8192], wanted[512];
+	char *text = page_display(CHAT_PROTOCOL_PAGE, "> "), *save, wanted[512];
 	unsigned n_sent = 0, n_received = 0;
 
-	page_adapt(adapted, sizeof adapted, text, broker->socket);
-	free(text);
-	for (char *line = strtok_r(adapted, "\n", &save); line;
-		line = strtok_r(NULL, "\n", &save)) {
+	for (char *line = strtok_r(text, "\n", &save); line; line = strtok_r(NULL, "\n", &save)) {
 		pattern_of(wanted, line + 2);
 		if (!strncmp(line, "> ", 2)) {
 			for (char *p = line; (p = strchr(p, '|'));)
@@ -102,6 +60,7 @@ static void test_transcript(void **state)
 			fail_msg("neither sent nor received: %s", line);
 		}
 	}
+	free(text);
 	assert_true(n_sent >= 5 && n_received >= 5);
 	raw_expect_close(raw);
 	broker_stop(broker);
@@ -111,13 +70,13 @@ static void test_ten_line_program(void **state)
 {
 	struct broker *broker = broker_start(NULL);
 	struct raw *reader = raw_join(broker, "name=reader", "lobby");
-	char *text = page_display("#include <sys/socket.h>"), source[4096];
+	char *text = page_display(CHAT_PROTOCOL_PAGE, "#include <sys/socket.h>");
 	const char *const compile[] = { "cc", "-o", "ten", "ten.c", NULL };
 	const char *const run[] = { "./ten", NULL };
 
-	page_adapt(source, sizeof source, text, broker->socket);
+	text = page_adapt(text, PATH_IN_PAGE, broker->socket);
+	file_write(broker_path(broker, "ten.c"), text);
 	free(text);
-	file_write(broker_path(broker, "ten.c"), source);
 	child_expect_exit(child_run(broker->dir, compile), 0);
 	child_expect_exit(child_run(broker->dir, run), 0);
 	raw_expect(reader, "MSG lobby 1 ~\nhello");
@@ -130,15 +89,15 @@ static void test_line_of_shell(void **state)
 {
 	struct broker *broker = broker_start(NULL);
 	struct raw *reader = raw_join(broker, "name=reader", "lobby");
-	char *text = page_display("printf "), line[512];
-	const char *const run[] = { "sh", "-c", line, NULL };
+	char *text = page_adapt(
+		page_display(CHAT_PROTOCOL_PAGE, "printf "), PATH_IN_PAGE, broker->socket);
+	const char *const run[] = { "sh", "-c", text, NULL };
 	const char *const find[] = { "sh", "-c", "command -v socat", NULL };
 
-	page_adapt(line, sizeof line, text, broker->socket);
-	free(text);
 	if (child_end(child_run(broker->dir, find)) != 0)
 		SKIP("there is no socat");
 	child_expect_exit(child_run(broker->dir, run), 0);
+	free(text);
 	raw_expect(reader, "MSG lobby 1 ~\nhello");
 	broker_stop(broker);
 }

@@ -119,7 +119,8 @@ static void test_limits_file(void **state)
 		{ "nobody:connections=5 # why\nroom-bytes=1M\n", 0 },
 		{ "connections=5\nconnections=0\n", 2 },
 		{ "x\n", 1 },
-		{ "connections = 5\n", 1 },
+		{ "connections = 5\n", 0 },
+		{ "con nections=5\n", 1 },
 	};
 	char limits[128];
 

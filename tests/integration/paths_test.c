@@ -314,6 +314,26 @@ static void test_left_overs(void **state)
 	assert_int_equal(directory_count(broker->dir), 0);
 }
 
+/* A file of ours in the place of the FIFO that is somebody's work stays. */
+static void test_work_is_kept(void **state)
+{
+	static const char *const works[] = { "important notes\n", "STOP\nand more\n", "STOPS\n" };
+
+	for (size_t i = 0; i < ARRAY_LEN(works); i++) {
+		struct broker *broker = broker_new();
+
+		file_write(broker->ctl, works[i]);
+		broker_spawn_here(broker, NULL);
+		broker_expect(broker, "warning: WITHOUT ADMIN FIFO: ~%s is a regular file of ~",
+			broker->ctl);
+		broker_wait_ready(broker);
+		assert_string_equal(file_read(broker->ctl), works[i]);
+		unlink(broker->ctl);
+		broker_stop(broker);
+		harness_teardown(state);
+	}
+}
+
 static void test_socket_is_made_again(void **state)
 {
 	struct broker *broker = broker_start("--mode", "0644");
@@ -385,6 +405,7 @@ int main(void)
 		TEST(test_after_kill9),
 		TEST(test_squatted),
 		TEST(test_left_overs),
+		TEST(test_work_is_kept),
 		TEST(test_socket_is_made_again),
 		TEST(test_socket_is_taken),
 		TEST(test_backlog_of_a_vanished_socket),

@@ -129,10 +129,10 @@ static void stream_take(struct stream *stream)
 
 #define program_fail(program, format, ...)                                                         \
 	do {                                                                                       \
-		print_error("--- output (its end)\n%s--- errors\n%.2000s---\n",                    \
-			(program)->out.text + (program)->out.len -                                 \
-				MIN((program)->out.len, (size_t)2000),                             \
-			(program)->err.text);                                                      \
+		print_error(                                                                       \
+			"--- output (its end)\n%s", (program)->out.text + (program)->out.len -     \
+							    MIN((program)->out.len, (size_t)900)); \
+		print_error("--- errors\n%.900s---\n", (program)->err.text);                       \
 		fail_msg(format, __VA_ARGS__);                                                     \
 	} while (0)
 

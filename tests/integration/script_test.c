@@ -71,8 +71,8 @@ static void test_say_lines(void **state)
 	raw_expect(reader, "MSG lobby 10 ~\npiped");
 	program_check(broker, 0, "in a room\n", "", "", "--", "time");
 	program_check(broker, 64, "two rooms\n", "", "chat-client: ~", "lobby", "build");
-	program_check(broker, 0, "", "~ time root~: in a room\n", "listening time from 1\n",
-		"listen", "--last", "1", "--timeout", "0.2", "time");
+	program_check(broker, 0, "", "~ time ~: in a room\n", "listening time from 1\n", "listen",
+		"--last", "1", "--timeout", "0.2", "time");
 
 	/* a line is said when it is there, not when the pipe is closed */
 	say = program_start(broker, "say", "lobby");
@@ -239,7 +239,7 @@ static void test_questions(void **state)
 	raw_expect(bob, "MSG build.ci 2 ~ broker ~\n-x --help");
 	program_check(broker, 64, "", "", "chat-client: ~\n", "ctl", "NONSENSE");
 	program_check(broker, 77, "", "", "chat-client: ~\n", "who", "nowhere");
-	program_check(broker, 0, "", "", "", "ctl", "STOP", "for", "the", "test");
+	program_check(broker, 0, "", "stopping\n", "", "ctl", "STOP", "for", "the", "test");
 	raw_expect(bob, "BYE STOP for the test");
 	broker_expect_exit(broker, 0);
 }
@@ -322,6 +322,8 @@ static void test_abstract_socket(void **state)
 	program_check(broker, 0, "", "~ us\n", "", "--socket", name, "ping");
 	snprintf(broker->socket, sizeof broker->socket, "%s", name);
 	program_check(broker, 0, "", "~ us\n", "", "ping");
+	broker_signal(broker, SIGTERM);
+	broker_expect_exit(broker, 0);
 }
 
 static void test_refusals(void **state)
@@ -355,6 +357,7 @@ static void test_broker_of_another(void **state)
 		broker, 77, "", "", "chat-client: ~uid 65534, which is not trusted~\n", "ping");
 	program_check(broker, 77, "secret\n", "", "chat-client: ~uid 65534~\n", "say", "lobby");
 	program_check_as(broker, &trusting, 0, "", "~ us\n", "", "ping");
+	broker_stop(broker);
 }
 
 int main(void)

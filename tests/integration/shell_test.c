@@ -220,14 +220,14 @@ static void test_stop(void **state)
 
 	terminal_type(alice, "STOP\r");
 	terminal_wait(alice, "1 other session is connected");
-	terminal_wait(alice, "stop it? [y/N]>");
+	terminal_wait(alice, "stop it? [y/N]");
 	terminal_type(alice, "n\r");
-	terminal_wait(alice, "-- the broker goes on");
+	terminal_wait(alice, "-- not stopped");
 	terminal_expect_typing(alice, "lobby> ", 7);
 	terminal_type(alice, "STOP\r");
 	terminal_wait_count(alice, "1 other session is connected", 2);
 	terminal_type(alice, "\r");
-	terminal_wait_count(alice, "-- the broker goes on", 2);
+	terminal_wait_count(alice, "-- not stopped", 2);
 	terminal_type(alice, "still there\r");
 	terminal_wait_count(bob, ": still there", 1);
 
@@ -236,7 +236,7 @@ static void test_stop(void **state)
 	terminal_type(alice, "y\r");
 	terminal_expect_exit(alice, 0);
 	broker_expect_exit(broker, 0);
-	terminal_wait(bob, "connection lost: the broker was stopped");
+	terminal_wait(bob, "the broker was stopped; trying again");
 	terminal_type(bob, "QUIT\r");
 	terminal_expect_exit(bob, 0);
 
@@ -338,7 +338,7 @@ static void test_kicked(void **state)
 	terminal_type(alice, "half a line");
 	terminal_wait(alice, "half a line");
 	broker_ctl(broker, "KICK alice for nothing");
-	terminal_expect_exit(alice, 77);
+	terminal_expect_exit(alice, 69);
 	terminal_wait(alice, "for nothing");
 	broker_stop(broker);
 }
@@ -503,11 +503,24 @@ static void test_broker_of_another(void **state)
 
 	/* and a broker of one's own takes its place: the one before is not waited for */
 	broker_stop(broker);
-	terminal_wait(alice, "connection lost");
+	terminal_wait(alice, "the broker was stopped; trying again");
 	broker->uid = geteuid();
 	broker_spawn_here(broker, NULL);
 	broker_wait_ready(broker);
 	terminal_wait(alice, "-- back");
+
+	/* the other way round it is said whose it is, and nothing is sent */
+	broker_stop(broker);
+	terminal_wait_count(alice, "the broker was stopped; trying again", 2);
+	broker->uid = 65534;
+	broker_spawn_here(broker, NULL);
+	broker_wait_ready(broker);
+	terminal_wait(alice, "uid 65534, which is not trusted; leave and start chat-client anew");
+	terminal_type(alice, "unsent\r");
+	terminal_wait(alice, "-- not connected; it is said when the broker is back");
+	terminal_type(alice, "\004");
+	terminal_wait(alice, "chat-client: some of your lines were not sent");
+	broker_stop(broker);
 }
 
 int main(void)

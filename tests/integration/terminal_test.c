@@ -382,7 +382,7 @@ static void test_others_control_nothing(void **state)
 	broker_ctl(broker, "WALL \033[31mred\033[m \xc2\x9b!");
 	terminal_wait(alice, "[wall] broker: \\x1b[31mred\\x1b[m \\xc2\\x9b!");
 	broker_ctl(broker, "STOP \033]0;stop\007 \xe2\x80\xae");
-	terminal_wait(alice, "connection lost");
+	terminal_wait(alice, "the broker was stopped");
 	assert_false(terminal_was_sent(alice, "\033]0", 3));
 	assert_false(terminal_was_sent(alice, "\033[31mred", 8));
 	assert_false(terminal_was_sent(alice, "\xe2\x80\xae", 3));

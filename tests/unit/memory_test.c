@@ -199,11 +199,40 @@ static void test_all_fail_from_one_on(void **state)
 		;
 }
 
+/* A room that is above a limit lowered since gives its old segments up, and then gets no
+ * new one: what it gave up is off the books all the same. */
+static void test_no_segment(void **state)
+{
+	static struct rig rig;
+	struct peer peer;
+
+	has_failed = fails_on = false;
+	assert_int_equal(rig_init(&rig, false), 0);
+	peer_open(&peer, rig_connect(&rig, 1));
+	peer_send(&peer, TEXT("#1 HELLO 1"));
+	rig_settle(&rig);
+	for (int i = 0; i < 4; i++)
+		say_much(&rig, &peer);
+	rig_audit(&rig);
+	rig.broker.settings.limit[LIMIT_ROOM_BYTES] = 256 << 10;
+	for (int i = 0; i < 20 && !has_failed; i++) {
+		countdown = 1;
+		say_much(&rig, &peer);
+		countdown = 0;
+		(void)peer_receive(&peer, ~0u);
+	}
+	assert_true(has_failed);
+	rig_audit(&rig);
+	peer_close(&peer);
+	rig_deinit(&rig);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_one_fails),
 		cmocka_unit_test(test_all_fail_from_one_on),
+		cmocka_unit_test(test_no_segment),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

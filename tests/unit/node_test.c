@@ -187,7 +187,7 @@ static void test_lock(void **state)
 
 	assert_int_equal(node_lock(&second, place->path, why), NODE_E_HELD);
 	assert_int_equal(second.fd, -1);
-	sprintf(pid, "pid %d has", getpid());
+	sprintf(pid, "pid %d, has", getpid());
 	assert_non_null(strstr(why, pid));
 	node_unlock(&lock);
 	assert_int_equal(lock.fd, -1);

@@ -53,8 +53,8 @@ static void test_set(void **state)
 		{ "names=k", SETTINGS_E_VALUE },
 		{ "names=-1", SETTINGS_E_VALUE },
 		{ "names=+1", SETTINGS_E_VALUE },
-		{ "names= 1", SETTINGS_E_VALUE },
-		{ "names=1 ", SETTINGS_E_VALUE },
+		{ "names= 1", 0, QUOTA_NAMES, 1 },
+		{ "names=1 ", 0, QUOTA_NAMES, 1 },
 		{ "names=0x1", SETTINGS_E_VALUE },
 		{ "names=1kk", SETTINGS_E_VALUE },
 		{ "names=1K", SETTINGS_E_VALUE },
@@ -66,7 +66,8 @@ static void test_set(void **state)
 		{ "name=1", SETTINGS_E_NAME },
 		{ "namess=1", SETTINGS_E_NAME },
 		{ "Names=1", SETTINGS_E_NAME },
-		{ " names=1", SETTINGS_E_NAME },
+		{ " names\t=1", 0, QUOTA_NAMES, 1 },
+		{ "na mes=1", SETTINGS_E_NAME },
 		/* of one user */
 		{ ":names=1", SETTINGS_E_SYNTAX },
 		{ "alice:log-bytes=1G", SETTINGS_E_NAME },
@@ -166,7 +167,7 @@ static void test_file(void **state)
 		{ "names=3\nnames\n", SETTINGS_E_SYNTAX, 2, 3 },
 		{ "\n\nnames=0\n", SETTINGS_E_VALUE, 3, 8 },
 		{ "nymes=1", SETTINGS_E_NAME, 1, 8 },
-		{ "names = 3\n", SETTINGS_E_NAME, 1, 8 },
+		{ "names = 3\n", 0, 0, 3 },
 	};
 	char path[] = "/tmp/settings_test.XXXXXX", data[SETTINGS_LEN_MAX + 1];
 	unsigned line;
