@@ -75,6 +75,7 @@ static struct segment *log_unlink_oldest(struct log *log)
 	after = segment_after(log, segment);
 	log->first = segment->next;
 	log->oldest_number = segment->number + 1;
+	log->taken += segment_bytes(segment->size);
 	if (!after)
 		log->newest = NULL;
 	list_unlink(&segment->link);

@@ -21,6 +21,7 @@ struct log {
 	uint64_t next;  /* number that the next record gets */
 	uint64_t last_time;
 	uint64_t bytes; /* allocated: what the caller accounts for */
+	uint64_t taken; /* bytes that retention took, ever */
 	struct list segments;
 	struct segment *newest;
 	uint32_t segment_number; /* of the newest */

@@ -44,21 +44,22 @@ void rooms_init(struct rooms *rooms, struct users *users, const struct settings 
 	list_init(&rooms->dirty);
 }
 
-/* Account for what the room's log has become. */
-static void room_charge_log(struct rooms *rooms, struct room *room, uint64_t before)
+/* Account for what the room's log has become since it was BEFORE. */
+static void room_charge_log(struct rooms *rooms, struct room *room, const struct log *before)
 {
-	uint64_t change = room->log.bytes - before; /* may wrap: a difference */
+	uint64_t change = room->log.bytes - before->bytes; /* may wrap: a difference */
 
 	rooms->log_bytes += change;
+	rooms->n_taken_bytes += room->log.taken - before->taken;
 	room->owner->account->log_bytes += change;
 }
 
 static void room_take_oldest(struct rooms *rooms, struct room *room)
 {
-	uint64_t before = room->log.bytes;
+	struct log before = room->log;
 
-	rooms->n_taken_bytes += log_take_oldest(&room->log);
-	room_charge_log(rooms, room, before);
+	log_take_oldest(&room->log);
+	room_charge_log(rooms, room, &before);
 }
 
 static void publisher_free(struct rooms *rooms, struct publisher *publisher)
@@ -434,7 +435,7 @@ int room_append(struct rooms *rooms, struct room *room, struct author *author, s
 	uint64_t value, struct text body, uint64_t time, uint64_t *ret_seq)
 {
 	struct publisher *publisher = NULL;
-	uint64_t before = room->log.bytes;
+	struct log before = { .bytes = room->log.bytes, .taken = room->log.taken };
 	char *frame;
 	int r;
 
@@ -454,7 +455,7 @@ int room_append(struct rooms *rooms, struct room *room, struct author *author, s
 			rooms->settings->limit[LIMIT_LOG_BYTES]),
 		&frame);
 	if (r < 0) {
-		room_charge_log(rooms, room, before); /* it gave old segments up in vain */
+		room_charge_log(rooms, room, &before); /* it gave old segments up in vain */
 		return r;
 	}
 	time = MAX(time, room->log.last_time);
@@ -466,8 +467,8 @@ int room_append(struct rooms *rooms, struct room *room, struct author *author, s
 		publisher->seq = room->log.next - 1;
 		publisher_touch(publisher);
 	}
-	if (room->log.bytes != before) {
-		room_charge_log(rooms, room, before);
+	if (room->log.bytes != before.bytes || room->log.taken != before.taken) {
+		room_charge_log(rooms, room, &before);
 		if (rooms->log_bytes > rooms->settings->limit[LIMIT_LOG_BYTES])
 			rooms_make_room(rooms, room);
 	}
