@@ -57,12 +57,13 @@ int ask_pages(struct chat *chat, const char *request, int timeout_ms, chat_row_f
 	}
 }
 
-/* The first word is "!"'s code. */
-static int refused(const char *answer)
+/* The first word is "!"'s code. ABOUT is what was asked about, or NULL. */
+static int refused(const char *answer, const char *about)
 {
 	size_t len = strcspn(answer, " ");
 
-	complain("%s (%.*s)", answer[len] ? answer + len + 1 : "refused", (int)len, answer);
+	complain("%s%s%s (%.*s)", answer[len] ? answer + len + 1 : "refused", about ? ": " : "",
+		about ? about : "", (int)len, answer);
 	return status_of_code((struct text){ answer, len });
 }
 
@@ -78,7 +79,7 @@ static int ask(const struct settings *settings, struct chat **ret_chat, const ch
 		NULL, ret_answer);
 	if (r < 0)
 		return chat_failed(*ret_chat, r);
-	return r > 0 ? refused(*ret_answer) : STATUS_OK;
+	return r > 0 ? refused(*ret_answer, NULL) : STATUS_OK;
 }
 
 static void print_row(void *userdata, const char *row, size_t len)
@@ -97,8 +98,8 @@ static int finish(struct chat *chat, int status)
 	return status;
 }
 
-/* Nothing but rows: every page of REQUEST. */
-static int list(const struct settings *settings, const char *request)
+/* Nothing but rows: every page of REQUEST, which is about ROOM unless that is NULL. */
+static int list(const struct settings *settings, const char *request, const char *room)
 {
 	struct chat *chat = NULL;
 	const char *answer = "";
@@ -109,7 +110,7 @@ static int list(const struct settings *settings, const char *request)
 	r = ask_pages(chat, request, ANSWER_TIMEOUT_MS, print_row, NULL, &answer);
 	if (r < 0)
 		return finish(chat, chat_failed(chat, r));
-	return finish(chat, r > 0 ? refused(answer) : STATUS_OK);
+	return finish(chat, r > 0 ? refused(answer, room) : STATUS_OK);
 }
 
 int script_who(const struct settings *settings, int argc, char **argv)
@@ -123,14 +124,14 @@ int script_who(const struct settings *settings, int argc, char **argv)
 			return complain_usage("'%s' is no room name", argv[0]);
 		snprintf(request, sizeof(request), "WHO %s", argv[0]);
 	}
-	return list(settings, request);
+	return list(settings, request, argc == 1 ? argv[0] : NULL);
 }
 
 int script_rooms(const struct settings *settings, int argc, char **argv)
 {
 	if (argc > 0)
 		return complain_usage("rooms takes no argument");
-	return list(settings, "ROOMS");
+	return list(settings, "ROOMS", NULL);
 }
 
 int script_time(const struct settings *settings, int argc, char **argv)

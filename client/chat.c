@@ -97,7 +97,10 @@ static int chat_refused(struct chat *chat)
 
 	if (!farewell->code[0])
 		return session_fail(chat, -ECONNREFUSED, "%s", chat->end_text);
-	session_fail(chat, 0, "%s (%s)", farewell->text, farewell->code);
+	if (strcmp(farewell->code, "TAKEN") == 0 && chat->name[0])
+		session_fail(chat, 0, "%s: %s (TAKEN)", farewell->text, chat->name);
+	else
+		session_fail(chat, 0, "%s (%s)", farewell->text, farewell->code);
 	if (strcmp(farewell->code, "AGAIN") == 0 || strcmp(farewell->code, "QUOTA") == 0 ||
 		strcmp(farewell->code, "NOMEM") == 0)
 		return -EAGAIN;
@@ -279,9 +282,7 @@ static int chat_ask(struct chat *chat, struct request *request, struct text line
 			return session_ended(chat);
 		return session_fail(chat, -ENOTCONN, "the connection was lost before the answer");
 	}
-	if (waiter->state == WAITER_REFUSED)
-		return session_fail(chat, 1, "%s", chat->answer);
-	return 0;
+	return waiter->state == WAITER_REFUSED ? session_refused(chat) : 0;
 }
 
 static void request_init(struct chat *chat, struct request *request)

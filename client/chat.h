@@ -26,7 +26,9 @@ extern "C" {
 struct chat;
 
 /* Asked when the broker's user is not trusted: not this program's, not root, not
- * CHAT_BROKER_UID. Nothing has been sent. Return true to go on. */
+ * CHAT_BROKER_UID. Nothing has been sent. Return true to go on. After a loss any
+ * call may ask, if the broker there now is one of another user than before, once
+ * for that user: answer at once, without a question. Must not call with this chat. */
 typedef bool chat_trust_fn(void *userdata, const char *path, uid_t uid);
 
 struct chat_config {

@@ -69,7 +69,7 @@ static void name_row(void *userdata, const char *row, size_t len)
 	struct choices *choices = userdata;
 	struct text rest = { row, len }, word = row_word(&rest);
 
-	if (text_is_name(word))
+	if (text_is_name(word) && !text_equal(word, text_of(chat_name(choices->shell->chat))))
 		choices_add(choices, choices->mark, word);
 }
 

@@ -139,15 +139,24 @@ static void render_refused(FILE *out, const struct chat_event *event)
 
 static void render_down(FILE *out, const struct chat_event *event)
 {
-	fputs(event->ended ? "the session is over" : "connection lost", out);
-	if (event->code && strcmp(event->code, "STOP") == 0)
-		fputs(": the broker was stopped", out);
-	if (event->text && *event->text) {
-		fputs(": ", out);
-		render_string(out, event->text);
+	const char *code = or_empty(event->code), *text = or_empty(event->text);
+	bool stopped = strcmp(code, "STOP") == 0;
+
+	if (strcmp(text, code) == 0)
+		text = ""; /* the broker gave no reason */
+	if (stopped)
+		fputs("the broker was stopped", out);
+	else if (strcmp(code, "KICKED") == 0)
+		fputs("you were removed by an administrator", out);
+	else
+		fputs(event->ended ? "the session is over" : "connection lost", out);
+	if (*text) {
+		fputs(stopped ? " (" : ": ", out);
+		render_string(out, text);
+		fputs(stopped ? ")" : "", out);
 	}
 	if (!event->ended)
-		fputs(", trying again", out);
+		fputs("; trying again", out);
 }
 
 void render_notice(FILE *out, const struct chat_event *event)

@@ -277,15 +277,17 @@ static const char *fit(const char *target, int columns)
 
 static void screen_put_prompt(void)
 {
+	size_t len = strlen(screen.target);
+	const char *mark = len > 0 && screen.target[len - 1] == ']' ? " " : "> ";
 	char prompt[TARGET_LEN_MAX + 32];
 	int rows, columns;
 
 	rl_get_screen_size(&rows, &columns);
 	snprintf(prompt, sizeof(prompt),
-		screen.colour ? "\001\033[1m\002%s\001\033[0m\002> " : "%s> ",
-		fit(screen.target, columns));
+		screen.colour ? "\001\033[1m\002%s\001\033[0m\002%s" : "%s%s",
+		fit(screen.target, columns), mark);
 	rl_set_prompt(prompt);
-	screen.prompt_width = (int)strlen(fit(screen.target, columns)) + 2;
+	screen.prompt_width = (int)(strlen(fit(screen.target, columns)) + strlen(mark));
 	screen.columns = columns;
 }
 

@@ -36,7 +36,8 @@ bool screen_has_colour(void);
 FILE *screen_out(void);
 void screen_flush(void);
 
-/* Show "TARGET> " before the line; TARGET is shortened where the screen is narrow. */
+/* Show "TARGET> " before the line, or a question "TARGET " that ends in ']'; it is
+ * shortened where the screen is narrow. */
 void screen_set_prompt(const char *target);
 
 /* Standard input is readable: take one key. */

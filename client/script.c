@@ -239,8 +239,10 @@ static int listen_join(struct listen *listen, const char *target)
 	uint64_t next;
 	int r = chat_join(listen->chat, target, from, listen->settings->last, 0, &next);
 
-	if (r < 0)
-		return chat_failed(listen->chat, r);
+	if (r < 0) {
+		complain("%s: %s", target, chat_error(listen->chat));
+		return status_of_error(r);
+	}
 	fputs("listening ", stderr);
 	render_text(stderr, text_of(target));
 	fprintf(stderr, " from %" PRIu64 "\n", next);

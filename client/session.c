@@ -40,6 +40,15 @@ int session_ended(struct chat *chat)
 	return session_fail(chat, chat->end_error, "%s", chat->end_text);
 }
 
+int session_refused(struct chat *chat)
+{
+	size_t len = strcspn(chat->answer, " ");
+
+	if (!chat->answer[len])
+		return session_fail(chat, 1, "refused (%s)", chat->answer);
+	return session_fail(chat, 1, "%s (%.*s)", chat->answer + len + 1, (int)len, chat->answer);
+}
+
 /* Full jitter: many clients of a broker that went must not come back at once. */
 static void session_schedule(struct chat *chat)
 {
@@ -68,7 +77,19 @@ static int session_hello(struct chat *chat)
 	return link_send(&chat->link, &part, 1);
 }
 
-int session_connect(struct chat *chat, bool may_ask)
+/* A no holds until a session is up or the broker is one of yet another user: this is
+ * tried again every second. */
+static bool session_ask_trust(struct chat *chat, uid_t uid)
+{
+	if (!chat->is_opening && chat->has_distrusted && chat->distrusted_uid == uid)
+		return false;
+	chat->has_told_trust = false;
+	chat->distrusted_uid = uid;
+	chat->has_distrusted = !chat->trust || !chat->trust(chat->userdata, chat->path, uid);
+	return !chat->has_distrusted;
+}
+
+int session_connect(struct chat *chat, bool is_first)
 {
 	uid_t uid;
 	int r;
@@ -76,8 +97,8 @@ int session_connect(struct chat *chat, bool may_ask)
 	r = link_connect(&chat->link, chat->path, &uid);
 	if (r)
 		return r;
-	if (!trust_is_given(uid) && (may_ask || uid != chat->broker_uid) &&
-		!(may_ask && chat->trust && chat->trust(chat->userdata, chat->path, uid))) {
+	if (!trust_is_given(uid) && (is_first || uid != chat->broker_uid) &&
+		!session_ask_trust(chat, uid)) {
 		link_close(&chat->link);
 		trust_explain(chat->error, sizeof chat->error, chat->path, uid);
 		return -EPERM;
@@ -260,7 +281,7 @@ void session_check_joins(struct chat *chat)
 		return;
 	chat->state = SESSION_UP;
 	chat->up_since = link_now();
-	chat->has_told_trust = false;
+	chat->has_told_trust = chat->has_distrusted = false;
 	outbox_rewind(&chat->outbox);
 	session_mark(chat);
 	if (!chat->is_opening)

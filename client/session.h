@@ -83,7 +83,8 @@ struct chat {
 	uint64_t backoff_ns, retry_at, up_since;
 	uint64_t marked_at; /* when the last barrier was put for its age */
 	uint64_t mark_at;   /* when the next one is due; 0: none is */
-	bool has_told_trust;
+	bool has_distrusted, has_told_trust;
+	uid_t distrusted_uid; /* if so: whose broker was not trusted last */
 
 	uint32_t n_joins; /* cursors that want or await a JOIN */
 	uint32_t join_at; /* where to look for the next one that wants it */
@@ -105,8 +106,9 @@ struct chat {
 _printf_(3, 4) int session_fail(struct chat *chat, int r, const char *format, ...);
 
 /* Connect to chat->path and send HELLO. Returns 0, -EPERM (not trusted), -EAGAIN
- * (busy), or another error of link_connect(). */
-int session_connect(struct chat *chat, bool may_ask);
+ * (busy), or another error of link_connect(). Unless IS_FIRST, the user that was
+ * trusted before still is. */
+int session_connect(struct chat *chat, bool is_first);
 
 /* The connection is of no use any more; TEXT says why, unless it said BYE. */
 void session_lose(struct chat *chat, const char *text);
@@ -152,3 +154,6 @@ void session_settle(struct chat *chat);
 
 /* end_error, with its text. */
 int session_ended(struct chat *chat);
+
+/* 1, with the text of the answer "CODE text". */
+int session_refused(struct chat *chat);

@@ -28,6 +28,9 @@
 /* What was said last shall arrive, but nobody waits long to leave. */
 #define LEAVE_TIMEOUT_MS 2000
 
+/* Events that are looked through for refusals then. */
+#define LEAVE_EVENTS_MAX 10000
+
 #define NS_PER_S 1000000000u
 
 void shell_show(const char *format, ...)
@@ -47,15 +50,15 @@ void shell_show(const char *format, ...)
 	free(words);
 }
 
-void shell_refused(struct shell *shell, int r, const char *answer)
+void shell_refused(struct shell *shell, int r, const char *answer, const char *about)
 {
 	size_t code_len = strcspn(answer, " ");
 
 	if (r < 0)
 		shell_show("%s", chat_error(shell->chat));
 	else
-		shell_show("refused: %s (%.*s)", answer[code_len] ? answer + code_len + 1 : "",
-			(int)code_len, answer);
+		shell_show("refused: %s%s%s (%.*s)", answer[code_len] ? answer + code_len + 1 : "",
+			about ? ": " : "", about ? about : "", (int)code_len, answer);
 }
 
 void shell_leave(struct shell *shell, int status)
@@ -97,7 +100,7 @@ bool shell_join(struct shell *shell, const char *target, uint64_t last)
 	r = chat_join(
 		shell->chat, target, CHAT_LAST, last, target[0] == '@' ? 0 : CHAT_PRESENCE, NULL);
 	if (r < 0) {
-		shell_show("%s", chat_error(shell->chat));
+		shell_show("%s: %s", target, chat_error(shell->chat));
 		return false;
 	}
 	if (shell_has(shell, target))
@@ -164,6 +167,8 @@ void shell_say(struct shell *shell, const char *target, const char *text)
 		shell_show("not said: %s", chat_error(shell->chat));
 	else
 		chat_flush(shell->chat, 0); /* ask to have it acknowledged; wait for nothing */
+	if (r >= 0 && !chat_is_up(shell->chat))
+		shell_show("not connected; it is said when the broker is back");
 }
 
 static void count_row(void *userdata, const char *row, size_t len)
@@ -178,7 +183,7 @@ static void shell_stop(struct shell *shell)
 		shell->chat, "STOP", NULL, 0, SHELL_ANSWER_TIMEOUT_MS, NULL, NULL, &answer);
 
 	if (r) {
-		shell_refused(shell, r, answer);
+		shell_refused(shell, r, answer, NULL);
 		return;
 	}
 	shell_show("the broker stops");
@@ -190,11 +195,14 @@ static void shell_ask_to_stop(struct shell *shell)
 {
 	const char *answer = "";
 	size_t n_sessions = 0;
-	int r = ask_pages(
-		shell->chat, "WHO", SHELL_ANSWER_TIMEOUT_MS, count_row, &n_sessions, &answer);
+	int r = chat_request(shell->chat, "CTL", "STATS", strlen("STATS"), SHELL_ANSWER_TIMEOUT_MS,
+		NULL, NULL, &answer); /* who may not do this may not stop it either */
 
+	if (!r)
+		r = ask_pages(shell->chat, "WHO", SHELL_ANSWER_TIMEOUT_MS, count_row, &n_sessions,
+			&answer);
 	if (r) {
-		shell_refused(shell, r, answer);
+		shell_refused(shell, r, answer, NULL);
 	} else if (n_sessions <= 1) {
 		shell_stop(shell);
 	} else {
@@ -209,8 +217,18 @@ static void shell_answer_stop(struct shell *shell, const char *line)
 	shell->is_asked_to_stop = false;
 	if (strcmp(line, "y") == 0 || strcmp(line, "yes") == 0)
 		shell_stop(shell);
+	else if (!*line || strcmp(line, "n") == 0 || strcmp(line, "no") == 0)
+		shell_show("not stopped");
 	else
-		shell_show("the broker goes on");
+		shell_show("not stopped; that was no y, and was not said: %s", line);
+}
+
+/* Is LINE nothing but WORD? Blanks behind it are not seen by who types them. */
+static bool line_is(const char *line, const char *word)
+{
+	size_t len = strlen(word);
+
+	return strncmp(line, word, len) == 0 && line[len + strspn(line + len, " \t")] == '\0';
 }
 
 /* One typed line: a command, or something to say. */
@@ -220,9 +238,9 @@ static void shell_line(struct shell *shell, char *line)
 		shell_answer_stop(shell, line);
 	else if (!*line)
 		return;
-	else if (strcmp(line, "QUIT") == 0)
+	else if (line_is(line, "QUIT"))
 		shell_leave(shell, STATUS_OK);
-	else if (strcmp(line, "STOP") == 0)
+	else if (line_is(line, "STOP"))
 		shell_ask_to_stop(shell);
 	else if (line[0] == '/' && line[1] != '/')
 		slash_run(shell, line);
@@ -317,9 +335,7 @@ static void shell_event(struct shell *shell, const struct chat_event *event)
 	if (event->type == CHAT_REFUSED && event->id == 0)
 		shell_forget(shell, event->target); /* its cursor is gone */
 	if (event->type == CHAT_DOWN && event->ended)
-		shell_leave(shell, text_equal(text_of(event->code), TEXT("KICKED"))
-					   ? STATUS_REFUSED
-					   : STATUS_NO_BROKER);
+		shell_leave(shell, STATUS_NO_BROKER);
 }
 
 /* Returns true when there may be more. */
@@ -439,21 +455,23 @@ static void shell_greet(struct shell *shell)
 }
 
 /* Asked before the screen is open, on the bare terminal. Later, after a
- * reconnect, a broker of another user is not taken: start again to be asked. */
+ * reconnect, only a broker that is remembered is taken: start anew to be asked. */
 static bool shell_trust(void *userdata, const char *path, uid_t uid)
 {
+	const struct shell *shell = userdata;
 	char name[64], answer[16];
 	int r;
 
 	if (brokers_is_known(path, uid))
 		return true;
-	if (screen_out()) {
-		shell_show("the broker there now is one of uid %lu, which is not trusted; "
-			   "leave and start again to be asked",
-			(unsigned long)uid);
+	user_name(name, sizeof(name), uid);
+	if (!shell->may_ask) {
+		if (screen_out())
+			shell_show("the broker at %s is now one of %s%suid %lu, which is not "
+				   "trusted; leave and start chat-client anew to be asked",
+				path, name, *name ? ", " : "", (unsigned long)uid);
 		return false;
 	}
-	user_name(name, sizeof(name), uid);
 	fputs("broker of ", stdout);
 	render_text(stdout, text_of(name));
 	printf("%suid %lu, at ", *name ? ", " : "", (unsigned long)uid);
@@ -462,12 +480,46 @@ static bool shell_trust(void *userdata, const char *path, uid_t uid)
 	      "Go on, and remember it? [y/N] ",
 		stdout);
 	fflush(stdout);
-	if (!fgets(answer, sizeof(answer), stdin) || (answer[0] != 'y' && answer[0] != 'Y'))
+	if (!fgets(answer, sizeof(answer), stdin)) {
+		putchar('\n'); /* Ctrl-D left the cursor behind the question */
+		fflush(stdout);
+		return false;
+	}
+	if (answer[0] != 'y' && answer[0] != 'Y')
 		return false;
 	r = brokers_remember(path, uid);
 	if (r)
 		complain("it can not be remembered: %s", strerror(-r));
 	return true;
+}
+
+/* What is still on its way when the user leaves: wait a little, and say what is left. */
+static void shell_see_off(struct shell *shell)
+{
+	int timeout_ms = chat_is_up(shell->chat) ? LEAVE_TIMEOUT_MS : 0;
+	struct chat_event event;
+	int r = chat_flush(shell->chat, timeout_ms);
+
+	if (r == -ESHUTDOWN)
+		return; /* that the session is over was said */
+	if (r < 0) {
+		complain("some of your lines were not sent");
+		if (shell->status < STATUS_SIGNAL)
+			shell->status = STATUS_AGAIN;
+	}
+	if (r == 0)
+		return;
+	for (int n = 0; n < LEAVE_EVENTS_MAX; n++) {
+		if (chat_receive(shell->chat, &event, 0) <= 0)
+			break;
+		if (event.type != CHAT_REFUSED)
+			continue;
+		fputs("chat-client: ", stderr);
+		render_notice(stderr, &event);
+		fputc('\n', stderr);
+		if (!shell->status)
+			shell->status = status_of_code(text_of(event.code));
+	}
 }
 
 static int shell_start(struct shell *shell, int n, char **rooms)
@@ -496,21 +548,18 @@ static int shell_start(struct shell *shell, int n, char **rooms)
 
 int shell_run(const struct settings *settings, int n, char **rooms)
 {
-	struct shell shell = { .day = -1 };
+	struct shell shell = { .day = -1, .may_ask = true };
 	int r;
 
 	r = connect_ask(&shell.chat, settings, shell_trust, &shell);
 	if (r)
 		return r;
+	shell.may_ask = false;
 	shell.status = shell_start(&shell, n, rooms);
 	if (!shell.status)
 		shell_loop(&shell);
 	screen_close();
-	if (shell.status == STATUS_OK && chat_is_up(shell.chat)) {
-		r = chat_flush(shell.chat, LEAVE_TIMEOUT_MS);
-		if (r < 0)
-			shell.status = chat_failed(shell.chat, r);
-	}
+	shell_see_off(&shell);
 	chat_close(shell.chat);
 	free(shell.rooms);
 	return shell.status;

@@ -21,6 +21,7 @@ struct shell {
 	char target[TARGET_LEN_MAX + 1]; /* what lines are said to; "" in no room */
 	bool is_asked_to_stop;           /* the next line answers "stop the broker?" */
 	bool interrupted;                /* Ctrl-C was the last key, on an empty line */
+	bool may_ask; /* about a broker of another user: not while the screen is open */
 	bool lost, leaving;
 	int status;
 	int day; /* of the year, of the message that was shown last; -1 */
@@ -47,5 +48,6 @@ void shell_say(struct shell *shell, const char *target, const char *text);
 /* Leave, and end with STATUS. */
 void shell_leave(struct shell *shell, int status);
 
-/* Show why a request failed: R as of chat_request(), with its ANSWER. */
-void shell_refused(struct shell *shell, int r, const char *answer);
+/* Show why a request failed: R as of chat_request(), with its ANSWER; ABOUT is what was
+ * asked about, or NULL. */
+void shell_refused(struct shell *shell, int r, const char *answer, const char *about);

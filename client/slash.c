@@ -67,12 +67,9 @@ void slash_part(struct shell *shell, char *arguments)
 	}
 	snprintf(target, sizeof(target), "%s", *word ? word : shell->target);
 	/* A direct conversation comes by itself: there may be no cursor to take away. */
-	if (target[0] == '@' && !shell_has(shell, target))
-		shell_show("%s is left", target);
-	else if (!shell_part(shell, target))
+	if ((target[0] != '@' || shell_has(shell, target)) && !shell_part(shell, target))
 		return;
-	else
-		shell_show("you left %s", target);
+	shell_show("you left %s", target);
 	if (strcmp(target, shell->target) == 0)
 		shell_switch(shell, shell->n_rooms > 0 ? shell->rooms[0] : "");
 }
@@ -94,6 +91,34 @@ void slash_switch(struct shell *shell, char *arguments)
 	shell_switch(shell, target);
 }
 
+struct search {
+	struct text name;
+	bool found;
+};
+
+static void search_row(void *userdata, const char *row, size_t len)
+{
+	struct search *search = userdata;
+	struct text rest = { row, len };
+
+	if (text_equal(row_word(&rest), search->name))
+		search->found = true;
+}
+
+/* Something was said to NAME; tell if nobody is there to see it now. The answer comes
+ * behind a refusal of the message, which is then told instead. */
+static void tell_if_away(struct shell *shell, const char *name)
+{
+	struct search search = { .name = text_of(name) };
+	const char *answer = "";
+
+	if (chat_is_up(shell->chat) &&
+		ask_pages(shell->chat, "WHO", SHELL_ANSWER_TIMEOUT_MS, search_row, &search,
+			&answer) == 0 &&
+		!search.found && chat_flush(shell->chat, SHELL_ANSWER_TIMEOUT_MS) == 0)
+		shell_show("%s is not here now; it is kept for later", name);
+}
+
 void slash_msg(struct shell *shell, char *arguments)
 {
 	const char *name = next_word(&arguments);
@@ -110,6 +135,7 @@ void slash_msg(struct shell *shell, char *arguments)
 	}
 	snprintf(target, sizeof(target), "@%s", name);
 	shell_say(shell, target, arguments);
+	tell_if_away(shell, name);
 }
 
 static int compare_strings(const void *a, const void *b)
@@ -177,7 +203,7 @@ void slash_who(struct shell *shell, char *arguments)
 	snprintf(request, sizeof(request), all ? "WHO" : "WHO %s", room);
 	r = ask_pages(shell->chat, request, SHELL_ANSWER_TIMEOUT_MS, names_row, &names, &answer);
 	if (r)
-		shell_refused(shell, r, answer);
+		shell_refused(shell, r, answer, all ? NULL : room);
 	else
 		names_show(&names, all ? "connected" : room);
 	for (size_t i = 0; i < names.n; i++)
@@ -219,7 +245,7 @@ void slash_rooms(struct shell *shell, char *arguments)
 	int r = ask_pages(shell->chat, "ROOMS", SHELL_ANSWER_TIMEOUT_MS, show_room, shell, &answer);
 
 	if (r)
-		shell_refused(shell, r, answer);
+		shell_refused(shell, r, answer, NULL);
 }
 
 void slash_help(struct shell *shell, char *arguments)

@@ -503,7 +503,7 @@ static void test_broker_of_another(void **state)
 
 	/* and a broker of one's own takes its place: the one before is not waited for */
 	broker_stop(broker);
-	terminal_wait(alice, "the broker was stopped; trying again");
+	terminal_wait(alice, "the broker was stopped");
 	broker->uid = geteuid();
 	broker_spawn_here(broker, NULL);
 	broker_wait_ready(broker);
@@ -511,15 +511,35 @@ static void test_broker_of_another(void **state)
 
 	/* the other way round it is said whose it is, and nothing is sent */
 	broker_stop(broker);
-	terminal_wait_count(alice, "the broker was stopped; trying again", 2);
+	terminal_wait_count(alice, "the broker was stopped", 2);
 	broker->uid = 65534;
 	broker_spawn_here(broker, NULL);
 	broker_wait_ready(broker);
-	terminal_wait(alice, "uid 65534, which is not trusted; leave and start chat-client anew");
+	terminal_wait(alice, "is now one of");
 	terminal_type(alice, "unsent\r");
 	terminal_wait(alice, "-- not connected; it is said when the broker is back");
 	terminal_type(alice, "\004");
 	terminal_wait(alice, "chat-client: some of your lines were not sent");
+	terminal_expect_exit(alice, 75);
+
+	/* and a yes that is remembered counts then */
+	alice = terminal_start(broker, 80, "--name", "alice");
+	terminal_wait(alice, "[y/N]");
+	terminal_type(alice, "y\n");
+	terminal_expect_typing(alice, "lobby> ", 7);
+	terminal_type(alice, "QUIT \r");
+	terminal_expect_exit(alice, 0);
+	broker_stop(broker);
+	broker->uid = geteuid();
+	broker_spawn_here(broker, NULL);
+	broker_wait_ready(broker);
+	alice = start_named(broker, "alice");
+	broker_stop(broker);
+	terminal_wait(alice, "the broker was stopped");
+	broker->uid = 65534;
+	broker_spawn_here(broker, NULL);
+	broker_wait_ready(broker);
+	terminal_wait(alice, "-- back");
 	broker_stop(broker);
 }
 
