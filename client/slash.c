@@ -133,7 +133,8 @@ void slash_msg(struct shell *shell, char *arguments)
 		shell_show("'%s' is no name", name);
 		return;
 	}
-	snprintf(target, sizeof(target), "@%s", name);
+	target[0] = '@';
+	strcpy(target + 1, name); /* a name fits */
 	shell_say(shell, target, arguments);
 	tell_if_away(shell, name);
 }
