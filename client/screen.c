@@ -14,6 +14,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/signalfd.h>
+#include <termios.h>
 #include <unistd.h>
 #include <wchar.h>
 #include <wctype.h>
@@ -130,9 +131,24 @@ static void bind_enter(Keymap map)
 	rl_bind_key_in_map('\n', screen_enter, map);
 }
 
+/* At Ctrl-C the kernel throws away what was typed, which is wanted, and what we wrote
+ * and the terminal has not read yet, which leaves the screen other than readline
+ * believes. So it throws away nothing, and screen_signal() takes the first part. */
+static void screen_prepare(int meta)
+{
+	struct termios mode;
+
+	rl_prep_terminal(meta);
+	if (tcgetattr(STDIN_FILENO, &mode) == 0 && !(mode.c_lflag & NOFLSH)) {
+		mode.c_lflag |= NOFLSH;
+		(void)tcsetattr(STDIN_FILENO, TCSADRAIN, &mode);
+	}
+}
+
 static void readline_set_up(void)
 {
 	rl_readline_name = "chat-client";
+	rl_prep_term_function = screen_prepare;
 	rl_getc_function = screen_getc;
 	rl_catch_signals = 0;
 	rl_catch_sigwinch = 0;
@@ -318,7 +334,7 @@ int screen_signal_fd(void)
 static void screen_continue(void)
 {
 	rl_deprep_terminal();
-	rl_prep_terminal(1);
+	screen_prepare(1);
 	rl_reset_screen_size();
 	rl_clear_visible_line();
 	screen_put_prompt();
@@ -402,6 +418,10 @@ int screen_signal(void)
 	if (read(screen.signal_fd, &info, sizeof(info)) != sizeof(info))
 		return 0;
 	switch (info.ssi_signo) {
+	case SIGINT:
+	case SIGQUIT:
+		(void)tcflush(STDIN_FILENO, TCIFLUSH);
+		return (int)info.ssi_signo;
 	case SIGWINCH:
 		screen_resize();
 		return 0;
