@@ -26,7 +26,7 @@ static const char *ctl_status(struct broker *broker, struct raw *raw, const char
 static void test_commands(void **state)
 {
 	struct broker *broker = broker_start(NULL);
-	struct raw *raw = raw_hello(broker, "name=tester");
+	struct raw *raw = raw_hello(broker, "name=t3ster");
 	struct raw *wall = raw_join(broker, "name=reader", "wall");
 	struct raw *room = raw_join(broker, "name=reader", "room"), *silent;
 	char wanted[128];
@@ -47,7 +47,7 @@ static void test_commands(void **state)
 	raw_send(silent, "HELLO");
 	raw_expect(silent, "*");
 	status = ctl_status(broker, raw, "WHO");
-	snprintf(wanted, sizeof wanted, "tester %u ", getuid());
+	snprintf(wanted, sizeof wanted, "t3ster %u ", getuid());
 	assert_ptr_equal(strstr(status, wanted), status);
 	snprintf(wanted, sizeof wanted, " pid=%d since=", getpid());
 	assert_non_null(strstr(status, wanted));
@@ -75,7 +75,7 @@ static void test_commands_that_are_refused(void **state)
 		"SAY room ", "WALL", "KICK", "KICK nobody.has.this", "LOGLEVEL", "LOGLEVEL loud",
 		" STATS", "HELLO 1", "\xff" };
 	struct broker *broker = broker_start(NULL);
-	struct raw *raw = raw_hello(broker, "name=tester");
+	struct raw *raw = raw_hello(broker, "name=t3ster");
 
 	for (size_t i = 0; i < ARRAY_LEN(lines); i++) {
 		const char *status;
@@ -94,7 +94,7 @@ static void test_commands_that_are_refused(void **state)
 static void test_lines(void **state)
 {
 	struct broker *broker = broker_start(NULL);
-	struct raw *raw = raw_join(broker, "name=tester", "room");
+	struct raw *raw = raw_join(broker, "name=t3ster", "room");
 	static char line[8192];
 
 	broker_ctl_bytes(broker, "SAY room one\nSAY room two\r\n\n\nSAY ro", 35);
@@ -127,7 +127,7 @@ static void test_lines(void **state)
 static void test_half_a_line(void **state)
 {
 	struct broker *broker = broker_start(NULL);
-	struct raw *raw = raw_join(broker, "name=tester", "room");
+	struct raw *raw = raw_join(broker, "name=t3ster", "room");
 	uint64_t start = clock_ms();
 
 	broker_ctl_bytes(broker, "SAY room half", 13);
@@ -145,7 +145,7 @@ static void test_junk(void **state)
 {
 	static unsigned char junk[1 << 16];
 	struct broker *broker = broker_start(NULL);
-	struct raw *raw = raw_join(broker, "name=tester", "room");
+	struct raw *raw = raw_join(broker, "name=t3ster", "room");
 	unsigned seed = 1;
 
 	for (size_t i = 0; i < sizeof junk; i++)
@@ -175,7 +175,7 @@ static void write_lines(const struct broker *broker, int writer)
 static void test_many_writers(void **state)
 {
 	struct broker *broker = broker_start(NULL);
-	struct raw *raw = raw_join(broker, "name=tester", "room");
+	struct raw *raw = raw_join(broker, "name=t3ster", "room");
 	int next[WRITERS] = { 0 };
 	pid_t writers[WRITERS];
 
@@ -201,7 +201,7 @@ static void test_many_writers(void **state)
 static void test_fifo_is_made_again(void **state)
 {
 	struct broker *broker = broker_start(NULL);
-	struct raw *raw = raw_join(broker, "name=tester", "room");
+	struct raw *raw = raw_join(broker, "name=t3ster", "room");
 	unsigned n_descriptors = broker_descriptors(broker);
 	struct stat st;
 
@@ -225,7 +225,7 @@ static void test_fifo_is_made_again(void **state)
 static void test_written_and_removed(void **state)
 {
 	struct broker *broker = broker_start(NULL);
-	struct raw *raw = raw_join(broker, "name=tester", "room");
+	struct raw *raw = raw_join(broker, "name=t3ster", "room");
 
 	broker_signal(broker, SIGSTOP);
 	broker_ctl(broker, "SAY room before");
@@ -247,7 +247,7 @@ static void test_without_fifo(void **state)
 	broker_spawn(broker, options);
 	broker_expect(broker, "ready socket=%s ctl=- ", broker->socket);
 	assert_int_equal(directory_count(broker->dir), 2);
-	raw = raw_hello(broker, "name=tester");
+	raw = raw_hello(broker, "name=t3ster");
 	raw_send(raw, "#1 CTL LOGLEVEL info");
 	raw_expect(raw, "#1 + ~");
 	raw_expect(raw, "#1 *");
@@ -258,7 +258,7 @@ static void test_without_fifo(void **state)
 static void test_status_is_squatted(void **state)
 {
 	struct broker *broker = broker_start(NULL);
-	struct raw *raw = raw_hello(broker, "name=tester");
+	struct raw *raw = raw_hello(broker, "name=t3ster");
 	const char *victim = broker_path(broker, "victim");
 	const char *status = broker_path(broker, "broker.ctl.status");
 
@@ -282,7 +282,7 @@ static void test_status_is_squatted(void **state)
 static void test_ctl_requests(void **state)
 {
 	struct broker *broker = broker_start(NULL);
-	struct raw *raw = raw_hello(broker, "name=tester");
+	struct raw *raw = raw_hello(broker, "name=t3ster");
 	struct raw *room = raw_join(broker, "name=reader", "room");
 
 	raw_send(raw, "#1 CTL STATS");
@@ -292,7 +292,7 @@ static void test_ctl_requests(void **state)
 	raw_expect(raw, "#2 + room readers=1 first=1 next=1 bytes=0 owner=%u", getuid());
 	raw_expect(raw, "#2 *");
 	raw_send(raw, "#3 CTL WHO");
-	raw_expect(raw, "#3 + tester %u ~pid=%d since=~", getuid(), getpid());
+	raw_expect(raw, "#3 + t3ster %u ~pid=%d since=~", getuid(), getpid());
 	raw_expect(raw, "#3 + reader %u ~pid=%d since=~", getuid(), getpid());
 	raw_expect(raw, "#3 *");
 	raw_send(raw, "#4 CTL SAY room two words");
@@ -312,7 +312,7 @@ static void test_ctl_requests(void **state)
 	raw_send(raw, "CTL LOGLEVEL loud");
 	raw_expect(raw, "! ARGS CTL LOGLEVEL ~");
 	assert_false(file_exists(broker_path(broker, "broker.ctl.status")));
-	raw_send(raw, "#8 CTL KICK tester that is me");
+	raw_send(raw, "#8 CTL KICK t3ster that is me");
 	raw_await(raw, "BYE KICKED that is me");
 	raw_expect_close(raw);
 	broker_stop(broker);

@@ -114,7 +114,7 @@ static void test_all_are_tested(void **state)
 static void test_talk(void **state)
 {
 	struct broker *broker = broker_start(NULL);
-	struct raw *bob = raw_hello(broker, "name=bob");
+	struct raw *bob = raw_hello(broker, "name=b0b");
 	char *text = page_display(CLIENT_PAGE, "chat-client lobby"), *save;
 	const char *words[8] = { NULL };
 	struct terminal *terminal;
@@ -126,7 +126,7 @@ static void test_talk(void **state)
 	terminal = terminal_start_with(broker, &(struct terminal_config){ 0 }, words);
 	terminal_expect_typing(terminal, "lobby> ", 7);
 	raw_send(bob, "SAY build.ci\n1041 tests, all well");
-	terminal_wait(terminal, " [build.ci] bob");
+	terminal_wait(terminal, " [build.ci] b0b");
 	terminal_type(terminal, "QUIT\r");
 	terminal_expect_exit(terminal, 0);
 	free(text);
@@ -152,7 +152,7 @@ static void test_say(void **state)
 static void test_listen(void **state)
 {
 	struct broker *broker = broker_start(NULL);
-	struct raw *bob = raw_hello(broker, "name=bob");
+	struct raw *bob = raw_hello(broker, "name=b0b");
 	char *text = page_display(CLIENT_PAGE, "chat-client listen build.ci");
 	struct program *shell;
 
@@ -160,7 +160,7 @@ static void test_listen(void **state)
 		raw_send(bob, "SAY lobby\nmessage %d", i);
 	raw_expect_quiet(bob);
 	shell_check(broker, page_display(CLIENT_PAGE, "chat-client listen lobby --last"),
-		"~ lobby bob~: message 3\n~ lobby bob~: message 12\n", "listening lobby from 3\n");
+		"~ lobby b0b~: message 3\n~ lobby b0b~: message 12\n", "listening lobby from 3\n");
 	shell_check(broker, page_display(CLIENT_PAGE, "chat-client listen lobby --json"),
 		"{~message 10~}\n{~message 11~}\n{~message 12~}\n", "listening lobby from 10\n");
 
@@ -168,7 +168,7 @@ static void test_listen(void **state)
 	program_wait_err(shell, "listening build.ci from 1\n");
 	raw_send(bob, "SAY build.ci\ndone");
 	program_expect_exit(shell, 0);
-	if (!pattern_matches("~ build.ci bob~: done\n", text_of(shell->out.text)))
+	if (!pattern_matches("~ build.ci b0b~: done\n", text_of(shell->out.text)))
 		fail_msg("printed: %s", shell->out.text);
 	/* nobody wants to wait so long for nothing */
 	shell_check(broker, page_adapt(text, "--timeout 5", "--timeout 0.1"), "silence: 124\n",
@@ -181,9 +181,9 @@ static void test_questions(void **state)
 	struct broker *broker = broker_start(NULL);
 
 	/* a room that nobody has been in is none */
-	(void)raw_join(broker, "name=bob", "lobby");
+	(void)raw_join(broker, "name=b0b", "lobby");
 	shell_check(broker, page_display(CLIENT_PAGE, "chat-client ping"),
-		"~ us\nbob ~ since=~\n~lobby readers=1~\n20~Z\n", "");
+		"~ us\nb0b ~ since=~\n~lobby readers=1~\n20~Z\n", "");
 	broker_stop(broker);
 }
 
@@ -312,7 +312,7 @@ static void compile(const struct broker *broker, const char *word)
 static void test_program_that_listens(void **state)
 {
 	struct broker *broker = broker_start(NULL);
-	struct raw *bob = raw_hello(broker, "name=bob");
+	struct raw *bob = raw_hello(broker, "name=b0b");
 	struct program *program;
 
 	compile(broker, "chat_receive");
@@ -320,12 +320,12 @@ static void test_program_that_listens(void **state)
 		raw_send(bob, "SAY build.ci\nmessage %d", i);
 	raw_expect_quiet(bob);
 	program = shell_start(broker, "exec ./x build.ci");
-	program_wait_out(program, "bob: message 12\n");
-	assert_ptr_equal(strstr(program->out.text, "bob: "), program->out.text);
-	assert_non_null(strstr(program->out.text, "bob: message 3\n"));
-	assert_null(strstr(program->out.text, "bob: message 2\n"));
+	program_wait_out(program, "b0b: message 12\n");
+	assert_ptr_equal(strstr(program->out.text, "b0b: "), program->out.text);
+	assert_non_null(strstr(program->out.text, "b0b: message 3\n"));
+	assert_null(strstr(program->out.text, "b0b: message 2\n"));
 	raw_send(bob, "SAY build.ci\nat once");
-	program_wait_out(program, "bob: at once\n");
+	program_wait_out(program, "b0b: at once\n");
 	broker_kill9(broker);
 	broker_spawn_here(broker, NULL);
 	broker_wait_ready(broker);

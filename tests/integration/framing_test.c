@@ -50,12 +50,12 @@ static void test_broken_batches(void **state)
 	unsigned n_descriptors = broker_descriptors(broker);
 
 	for (size_t i = 0; i < ARRAY_LEN(broken); i++) {
-		struct raw *raw = raw_join(broker, "name=tester", "r");
+		struct raw *raw = raw_join(broker, "name=t3ster", "r");
 		char packet[256] = BATCH_START;
 
 		memcpy(packet + BATCH_START_LEN, broken[i].bytes, broken[i].len);
 		raw_send_bytes(raw, packet, BATCH_START_LEN + broken[i].len);
-		expect_framing(broker, raw, "tester");
+		expect_framing(broker, raw, "t3ster");
 		raw_close(raw);
 		raw_expect_quiet(other);
 	}
@@ -73,7 +73,7 @@ static void test_good_then_broken(void **state)
 	static const char packet[] = BATCH_START RECORD("\x10", "#1 SAY r\nbefore!") "\xff";
 	struct broker *broker = broker_start(NULL);
 	struct raw *other = raw_join(broker, "name=other", "r");
-	struct raw *raw = raw_hello(broker, "name=tester");
+	struct raw *raw = raw_hello(broker, "name=t3ster");
 
 	/* stopped, so that both are there before it sees the first */
 	broker_signal(broker, SIGSTOP);
@@ -81,8 +81,8 @@ static void test_good_then_broken(void **state)
 	raw_send(raw, "SAY r\nafter");
 	broker_signal(broker, SIGCONT);
 	raw_expect(raw, "#1 * 1");
-	expect_framing(broker, raw, "tester");
-	raw_expect(other, "MSG r 1 ~ tester ~\nbefore!");
+	expect_framing(broker, raw, "t3ster");
+	raw_expect(other, "MSG r 1 ~ t3ster ~\nbefore!");
 	raw_expect_quiet(other);
 	broker_stop(broker);
 }
@@ -114,10 +114,10 @@ static void test_passed_descriptors(void **state)
 	unsigned n_descriptors = broker_descriptors(broker);
 
 	for (size_t i = 0; i < ARRAY_LEN(numbers); i++) {
-		struct raw *raw = raw_hello(broker, "name=tester");
+		struct raw *raw = raw_hello(broker, "name=t3ster");
 
 		send_descriptors(raw, "SAY r\nwith a gift", numbers[i]);
-		expect_framing(broker, raw, "tester");
+		expect_framing(broker, raw, "t3ster");
 		raw_close(raw);
 		raw_expect_quiet(other);
 		assert_int_equal(broker_descriptors(broker), n_descriptors);

@@ -2,16 +2,19 @@
  * by packet, so that a test reads like a script:
  *
  *	struct broker *broker = broker_start(NULL);
- *	struct raw *alice = raw_join(broker, "name=alice", "lobby");
+ *	struct raw *alice = raw_join(broker, "name=al1ce", "lobby");
  *
  *	raw_send(alice, "#1 SAY lobby\nhello");
  *	raw_expect(alice, "#1 * 1");
- *	raw_expect(alice, "MSG lobby 1 ~ alice %u of=~\nhello", getuid());
+ *	raw_expect(alice, "MSG lobby 1 ~ al1ce %u of=~\nhello", getuid());
  *	broker_stop(broker);
  *
  * In a pattern ~ stands for any bytes, also none. Every wait is for an event and has
  * DEADLINE_MS; what does not come fails the test. What a test leaves behind, also when
  * it fails half-way, harness_teardown() closes, ends by its process id, and removes.
+ *
+ * A test speaks under names like al1ce and b0b: those of people may be Unix users
+ * where it runs, and then they are theirs alone.
  */
 #pragma once
 

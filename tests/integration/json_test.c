@@ -133,7 +133,7 @@ static const struct {
 static void test_bodies(void **state)
 {
 	struct broker *broker = broker_start(NULL);
-	struct raw *bob = raw_hello(broker, "name=bob");
+	struct raw *bob = raw_hello(broker, "name=b0b");
 	struct program *listener;
 	char frame[256];
 
@@ -151,7 +151,7 @@ static void test_bodies(void **state)
 
 		snprintf(wanted, sizeof wanted,
 			"{\"type\":\"message\",\"target\":\"lobby\",\"seq\":%u,\"time\":\"20~Z\","
-			"\"name\":\"bob\",\"uid\":~,\"of\":\"~\",%s}",
+			"\"name\":\"b0b\",\"uid\":~,\"of\":\"~\",%s}",
 			i + 1, rows[i].member);
 		if (!pattern_matches(wanted, text_of(line_of(listener, i))))
 			fail_msg("expected %s, got %s", wanted, line_of(listener, i));
@@ -163,7 +163,7 @@ static void test_bodies(void **state)
 static void test_all_bytes(void **state)
 {
 	struct broker *broker = broker_start(NULL);
-	struct raw *bob = raw_hello(broker, "name=bob");
+	struct raw *bob = raw_hello(broker, "name=b0b");
 	struct program *listener;
 	char frame[300] = "SAY lobby\n";
 	unsigned n = 0;
@@ -188,7 +188,7 @@ static void test_all_bytes(void **state)
 static void test_long_bodies(void **state)
 {
 	struct broker *broker = broker_start(NULL);
-	struct raw *bob = raw_hello(broker, "name=bob");
+	struct raw *bob = raw_hello(broker, "name=b0b");
 	struct program *listener;
 	static char frame[64010] = "SAY lobby\n";
 	static const char fills[] = { 'x', '\001', '"', '\377' };
@@ -207,13 +207,13 @@ static void test_long_bodies(void **state)
 static void test_other_events(void **state)
 {
 	struct broker *broker = broker_start("--limit", "room-bytes=1M");
-	struct raw *bob = raw_hello(broker, "name=bob");
+	struct raw *bob = raw_hello(broker, "name=b0b");
 	struct program *listener =
-		program_start(broker, "listen", "--json", "--name", "carol", "lobby", "@bob");
+		program_start(broker, "listen", "--json", "--name", "car0l", "lobby", "@b0b");
 
-	program_wait_err(listener, "listening @bob from 1\n");
-	raw_send(bob, "SAY @carol\nalone");
-	program_wait_out(listener, "{\"type\":\"message\",\"target\":\"@bob\",\"seq\":1,");
+	program_wait_err(listener, "listening @b0b from 1\n");
+	raw_send(bob, "SAY @car0l\nalone");
+	program_wait_out(listener, "{\"type\":\"message\",\"target\":\"@b0b\",\"seq\":1,");
 
 	/* more than is kept, while it does not read */
 	kill(listener->pid, SIGSTOP);
@@ -235,19 +235,19 @@ static void test_other_events(void **state)
 	program_wait_out(listener, "{\"type\":\"gap\",\"target\":\"lobby\",\"from\":20001,\"to\":0,"
 				   "\"reason\":\"reset\"}\n");
 	/* this broker has not heard of bob yet */
-	program_wait_out(listener, "{\"type\":\"refused\",\"target\":\"@bob\",\"id\":0,"
+	program_wait_out(listener, "{\"type\":\"refused\",\"target\":\"@b0b\",\"id\":0,"
 				   "\"code\":\"NONAME\",\"text\":\"");
 	program_expect_exit(listener, 77);
 	check_lines(listener->out.text, count_lines(listener->out.text));
 
-	listener = program_start(broker, "listen", "--json", "--name", "carol", "lobby");
+	listener = program_start(broker, "listen", "--json", "--name", "car0l", "lobby");
 	program_wait_err(listener, "listening lobby from 1\n");
 	broker_kill9(broker);
 	program_wait_out(listener, "{\"type\":\"down\",\"code\":\"\",\"text\":\"");
 	broker_spawn_here(broker, NULL);
 	broker_wait_ready(broker);
 	program_wait_out(listener, "{\"type\":\"up\"}\n");
-	broker_ctl(broker, "KICK carol");
+	broker_ctl(broker, "KICK car0l");
 	program_wait_out(listener, "\"code\":\"KICKED\"");
 	program_wait_out(listener, "\"ended\":true}\n");
 	program_expect_exit(listener, 69);

@@ -128,7 +128,7 @@ static const char *const no_options[] = { NULL };
 static void test_resume(void **state)
 {
 	struct broker *broker = broker_start(NULL);
-	struct chat *alice = open_named(broker, "alice"), *bob = open_named(broker, "bob");
+	struct chat *alice = open_named(broker, "al1ce"), *bob = open_named(broker, "b0b");
 	struct chat_event event;
 
 	join(alice, "room");
@@ -164,7 +164,7 @@ static void test_resume(void **state)
 static void test_killed_in_the_middle(void **state)
 {
 	struct broker *broker = broker_start(NULL);
-	struct chat *alice = open_named(broker, "alice"), *bob = open_named(broker, "bob");
+	struct chat *alice = open_named(broker, "al1ce"), *bob = open_named(broker, "b0b");
 	unsigned last = 0, n_holes = 0, n;
 	char body[16];
 
@@ -197,7 +197,7 @@ static void test_many_rooms(void **state)
 	static const char *const options[] = { "--limit", "cursors=20000", "--limit", "rooms=20000",
 		NULL };
 	struct broker *broker = broker_start_with(options);
-	struct chat *alice = open_named(broker, "alice"), *bob = open_named(broker, "bob");
+	struct chat *alice = open_named(broker, "al1ce"), *bob = open_named(broker, "b0b");
 	char room[32];
 
 	for (unsigned i = 0; i < N_ROOMS; i++) {
@@ -239,16 +239,16 @@ static void test_direct_while_down(void **state)
 	snprintf(target, sizeof target, "@%s", user->pw_name);
 	own = open_as(broker, &(struct chat_config){ .name = user->pw_name, .direct = true });
 	restart(broker, no_options);
-	bob = raw_hello(broker, "name=bob");
+	bob = raw_hello(broker, "name=b0b");
 	raw_send(bob, "#1 SAY %s\nwhile you were away", target);
 	raw_expect(bob, "#1 * 1");
 	raw_send(bob, "#2 SAY %s\nand again", target);
 	raw_expect(bob, "#2 * 2");
-	expect_message(own, "@bob", "while you were away");
-	expect_message(own, "@bob", "and again");
+	expect_message(own, "@b0b", "while you were away");
+	expect_message(own, "@b0b", "and again");
 	raw_send(bob, "#3 SAY %s\nlive", target);
 	raw_expect(bob, "#3 * 3");
-	expect_message(own, "@bob", "live");
+	expect_message(own, "@b0b", "live");
 	expect_nothing(own);
 	chat_close(own);
 	broker_stop(broker);
@@ -258,7 +258,7 @@ static void test_once(void **state)
 {
 	struct broker *broker = broker_start(NULL);
 	struct chat *alice =
-		open_as(broker, &(struct chat_config){ .name = "alice", .once = true });
+		open_as(broker, &(struct chat_config){ .name = "al1ce", .once = true });
 	struct chat_event event;
 
 	join(alice, "room");
@@ -281,7 +281,7 @@ static void test_once(void **state)
 static void test_refusals(void **state)
 {
 	struct broker *broker = broker_start(NULL);
-	struct chat *alice = open_named(broker, "alice");
+	struct chat *alice = open_named(broker, "al1ce");
 
 	say(alice, "room", "one");
 	say(alice, "@nobody.there", "two");
@@ -308,7 +308,7 @@ static void test_nonblocking(void **state)
 {
 	static char body[10000];
 	struct broker *broker = broker_start(NULL);
-	struct chat *alice = open_named(broker, "alice"), *bob = open_named(broker, "bob");
+	struct chat *alice = open_named(broker, "al1ce"), *bob = open_named(broker, "b0b");
 	unsigned n = 0, n_received = 0;
 	int r;
 
@@ -342,7 +342,7 @@ static void test_bodies(void **state)
 	static const size_t lens[] = { 0, 1, 7, 8, 9, 1000, 32768, 63999, 64000 };
 	static char body[64001];
 	struct broker *broker = broker_start(NULL);
-	struct chat *alice = open_named(broker, "alice"), *bob = open_named(broker, "bob");
+	struct chat *alice = open_named(broker, "al1ce"), *bob = open_named(broker, "b0b");
 
 	for (size_t i = 0; i < sizeof body; i++)
 		body[i] = (char)(i * 2654435761u >> 24);
@@ -373,7 +373,7 @@ static void test_bodies(void **state)
 static void test_gap(void **state)
 {
 	struct broker *broker = broker_start("--limit", "room-bytes=1M");
-	struct chat *alice = open_named(broker, "alice"), *bob = open_named(broker, "bob");
+	struct chat *alice = open_named(broker, "al1ce"), *bob = open_named(broker, "b0b");
 	static char body[1000];
 	uint64_t next = 1, n_missed = 0;
 
@@ -408,7 +408,7 @@ static void test_kept(void **state)
 {
 	static char body[30000];
 	struct broker *broker = broker_start("--limit", "room-bytes=64M");
-	struct chat *alice = open_named(broker, "alice"), *bob = open_named(broker, "bob");
+	struct chat *alice = open_named(broker, "al1ce"), *bob = open_named(broker, "b0b");
 
 	join(alice, "room");
 	for (int i = 0; i < 1000; i++) {
@@ -435,7 +435,7 @@ static void test_kept(void **state)
 static void test_polled(void **state)
 {
 	struct broker *broker = broker_start(NULL);
-	struct chat *alice = open_named(broker, "alice"), *bob = open_named(broker, "bob");
+	struct chat *alice = open_named(broker, "al1ce"), *bob = open_named(broker, "b0b");
 	int fd = chat_fd(alice);
 	unsigned n = 0;
 

@@ -337,7 +337,7 @@ static void test_sigusr1_writes_the_counters(void **state)
 static void test_diagnostics_nobody_reads(void **state)
 {
 	struct broker *broker = broker_start(NULL);
-	struct raw *raw = raw_hello(broker, "name=tester");
+	struct raw *raw = raw_hello(broker, "name=t3ster");
 
 	broker_ctl(broker, "LOGLEVEL debug");
 	for (int i = 0; i < 3000; i++)

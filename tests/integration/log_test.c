@@ -300,7 +300,7 @@ static void test_one_order_for_all(void **state)
 static void test_a_room_vanishes(void **state)
 {
 	struct broker *broker = broker_start(NULL);
-	struct raw *raw = raw_hello(broker, "name=tester"), *other;
+	struct raw *raw = raw_hello(broker, "name=t3ster"), *other;
 	struct joined before, after;
 
 	before = join(raw, "room");
@@ -332,7 +332,7 @@ static void test_a_room_vanishes(void **state)
 static void test_idle_rooms_are_forgotten(void **state)
 {
 	struct broker *broker = broker_start("--limit", "room-idle=1");
-	struct raw *raw = raw_hello(broker, "name=tester");
+	struct raw *raw = raw_hello(broker, "name=t3ster");
 	struct raw *reader = raw_join(broker, "name=reader", "read");
 	uint64_t start = clock_ms();
 
@@ -382,7 +382,7 @@ static void test_ceiling_of_all_logs(void **state)
 static void test_ceiling_below_one_room(void **state)
 {
 	struct broker *broker = broker_start("--limit", "log-bytes=1M");
-	struct raw *raw = raw_hello(broker, "name=tester");
+	struct raw *raw = raw_hello(broker, "name=t3ster");
 
 	for (unsigned i = 1; i <= 400; i++) {
 		say(raw, "room", i, 20000);

@@ -28,7 +28,7 @@ static uint64_t past(struct raw *raw, const char *words, uint64_t from, uint64_t
 static void test_pages(void **state)
 {
 	struct broker *broker = broker_start(NULL);
-	struct raw *raw = raw_hello(broker, "name=tester");
+	struct raw *raw = raw_hello(broker, "name=t3ster");
 	static char frame[11000];
 	int n;
 
@@ -60,7 +60,7 @@ static void test_pages(void **state)
 static void test_times(void **state)
 {
 	struct broker *broker = broker_start(NULL);
-	struct raw *raw = raw_hello(broker, "name=tester");
+	struct raw *raw = raw_hello(broker, "name=t3ster");
 	uint64_t times[20];
 	char words[128];
 
@@ -98,7 +98,7 @@ static void test_times(void **state)
 static void test_only_what_is_kept(void **state)
 {
 	struct broker *broker = broker_start("--limit", "room-bytes=256k");
-	struct raw *raw = raw_hello(broker, "name=tester");
+	struct raw *raw = raw_hello(broker, "name=t3ster");
 	unsigned long first;
 
 	for (int i = 1; i <= 4000; i++)
@@ -129,7 +129,7 @@ static void test_said_once(void **state)
 {
 	struct broker *broker = broker_start(NULL);
 	struct raw *reader = raw_join(broker, "name=reader", "room");
-	struct raw *raw = raw_hello(broker, "name=tester pub=1F");
+	struct raw *raw = raw_hello(broker, "name=t3ster pub=1F");
 
 	say(raw, "room", 1, "* 1");
 	say(raw, "room", 1, "* 1");
@@ -143,13 +143,13 @@ static void test_said_once(void **state)
 	raw_close(raw);
 
 	/* across a reconnect, also with the label written otherwise */
-	raw = raw_hello(broker, "name=tester pub=000000000000001f");
+	raw = raw_hello(broker, "name=t3ster pub=000000000000001f");
 	say(raw, "room", 5, "* 3");
 	say(raw, "room", 1, "* 1");
 	say(raw, "room", 6, "* 4");
 	/* another label is another publisher, a message without id= is none */
 	raw_close(raw);
-	raw = raw_hello(broker, "name=tester pub=2f");
+	raw = raw_hello(broker, "name=t3ster pub=2f");
 	say(raw, "room", 1, "* 5");
 	raw_send(raw, "#s SAY room\nplain");
 	raw_expect(raw, "#s * 6");
@@ -179,7 +179,7 @@ static void test_said_once(void **state)
 static void test_old_is_told(void **state)
 {
 	struct broker *broker = broker_start("--limit", "room-bytes=256k");
-	struct raw *raw = raw_hello(broker, "name=tester pub=a");
+	struct raw *raw = raw_hello(broker, "name=t3ster pub=a");
 	struct raw *noise = raw_hello(broker, "name=noise");
 
 	say(raw, "room", 10, "* 1");
@@ -198,7 +198,7 @@ static void test_old_is_told(void **state)
 static void test_in_a_batch(void **state)
 {
 	struct broker *broker = broker_start(NULL);
-	struct raw *raw = raw_join(broker, "name=tester pub=b batch", "room");
+	struct raw *raw = raw_join(broker, "name=t3ster pub=b batch", "room");
 
 	raw_send_batch(raw, "#1 SAY room id=1\none", "#2 SAY room id=1\none", "SAY room id=1\none",
 		"#3 SAY room id=2\ntwo", "#4 SAY room id=1\none");
@@ -221,7 +221,7 @@ static void test_many_publishers(void **state)
 
 	for (int round = 0; round < 2; round++)
 		for (unsigned i = 1; i <= 250; i++) {
-			snprintf(words, sizeof words, "name=tester pub=%x", i);
+			snprintf(words, sizeof words, "name=t3ster pub=%x", i);
 			raw = raw_hello(broker, words);
 			snprintf(words, sizeof words, "* %u", i);
 			say(raw, "room", 7, words);

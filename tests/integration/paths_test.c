@@ -79,7 +79,7 @@ static void test_relative_path(void **state)
 	broker_expect(broker, "ready socket=./here.sock ctl=here.ctl");
 	strcpy(broker->socket, broker_path(broker, "here.sock"));
 	strcpy(broker->ctl, broker_path(broker, "here.ctl"));
-	raw = raw_hello(broker, "name=tester");
+	raw = raw_hello(broker, "name=t3ster");
 	broker_ctl(broker, "STATS");
 	broker_expect(broker, "ctl sessions 1");
 	unlink(broker->socket);
@@ -136,7 +136,7 @@ static void test_second_broker(void **state)
 	struct broker *first = broker_start(NULL), *second = broker_new();
 	const char *options[] = { "--socket", first->socket, "--ctl", "none", NULL };
 	char wanted[64];
-	struct raw *raw = raw_hello(first, "name=tester");
+	struct raw *raw = raw_hello(first, "name=t3ster");
 
 	broker_spawn(second, options);
 	snprintf(wanted, sizeof wanted, "another broker, pid %d", first->pid);
@@ -155,7 +155,7 @@ static void test_second_broker(void **state)
 	broker_spawn(second, options);
 	broker_expect(second, "warning: WITHOUT ADMIN FIFO: ~%s", first->ctl);
 	broker_expect(second, "ready socket=%s ctl=-", second->socket);
-	raw_hello(second, "name=tester");
+	raw_hello(second, "name=t3ster");
 	broker_ctl(first, "STATS");
 	broker_expect(first, "ctl sessions ");
 	broker_stop(second);
@@ -167,7 +167,7 @@ static void test_after_kill9(void **state)
 	struct broker *broker = broker_start(NULL);
 
 	for (int i = 0; i < 3; i++) {
-		struct raw *raw = raw_join(broker, "name=tester", "lobby");
+		struct raw *raw = raw_join(broker, "name=t3ster", "lobby");
 
 		broker_ctl(broker, "STATS");
 		file_await(broker_path(broker, "broker.ctl.status"));
@@ -177,9 +177,9 @@ static void test_after_kill9(void **state)
 		broker_spawn_here(broker, NULL);
 		broker_wait_ready(broker);
 	}
-	raw_hello(broker, "name=tester");
+	raw_hello(broker, "name=t3ster");
 	broker_ctl(broker, "WHO");
-	broker_expect(broker, "ctl tester ");
+	broker_expect(broker, "ctl t3ster ");
 	broker_stop(broker);
 	assert_int_equal(directory_count(broker->dir), 0);
 }
@@ -283,7 +283,7 @@ static void test_squatted(void **state)
 				assert_int_equal(directory_count(broker->dir), 2);
 			} else {
 				broker_expect(broker, "ready socket=%s ctl=-", broker->socket);
-				raw_hello(broker, "name=tester");
+				raw_hello(broker, "name=t3ster");
 				broker_signal(broker, SIGTERM);
 				broker_expect_exit(broker, 0);
 				expect_untouched(broker, path, &before);
@@ -307,7 +307,7 @@ static void test_left_overs(void **state)
 	broker_spawn_here(broker, NULL);
 	broker_wait_ready(broker);
 	assert_true(S_ISFIFO(status_of(broker->ctl).st_mode));
-	raw_hello(broker, "name=tester");
+	raw_hello(broker, "name=t3ster");
 	broker_ctl(broker, "STATS");
 	broker_expect(broker, "ctl sessions 1");
 	broker_stop(broker);
@@ -337,7 +337,7 @@ static void test_work_is_kept(void **state)
 static void test_socket_is_made_again(void **state)
 {
 	struct broker *broker = broker_start("--mode", "0644");
-	struct raw *raw = raw_join(broker, "name=tester", "room");
+	struct raw *raw = raw_join(broker, "name=t3ster", "room");
 
 	for (int i = 0; i < 5; i++) {
 		unlink(broker->socket);
@@ -358,7 +358,7 @@ static void test_socket_is_made_again(void **state)
 static void test_socket_is_taken(void **state)
 {
 	struct broker *broker = broker_start(NULL);
-	struct raw *raw = raw_join(broker, "name=tester", "room");
+	struct raw *raw = raw_join(broker, "name=t3ster", "room");
 	const char *other = broker_path(broker, "other");
 
 	file_write(other, "of somebody else");

@@ -15,36 +15,36 @@ static void test_first_and_last_terminal(void **state)
 {
 	struct broker *broker = broker_start(NULL);
 	struct raw *watcher = raw_join(broker, "name=watcher", "room presence");
-	struct raw *alice[3], *bob = raw_hello(broker, "name=bob batch");
+	struct raw *alice[3], *bob = raw_hello(broker, "name=b0b batch");
 
-	alice[0] = raw_join(broker, "name=alice", "room");
-	raw_expect(watcher, "JOINED room alice %u~", getuid());
-	alice[1] = raw_join(broker, "name=alice", "room");
-	alice[2] = raw_join(broker, "name=alice", "elsewhere");
+	alice[0] = raw_join(broker, "name=al1ce", "room");
+	raw_expect(watcher, "JOINED room al1ce %u~", getuid());
+	alice[1] = raw_join(broker, "name=al1ce", "room");
+	alice[2] = raw_join(broker, "name=al1ce", "elsewhere");
 	raw_expect_quiet(watcher);
 	request(bob, "JOIN room presence");
-	raw_expect(watcher, "JOINED room bob %u~", getuid());
+	raw_expect(watcher, "JOINED room b0b %u~", getuid());
 	request(alice[0], "PART room");
 	raw_expect_quiet(watcher);
 	raw_expect_quiet(bob);
 	/* the last one: by leaving the room, the broker, or this world */
 	raw_close(alice[1]);
-	raw_expect(watcher, "PARTED room alice %u~", getuid());
-	raw_expect(bob, "PARTED room alice %u~", getuid());
+	raw_expect(watcher, "PARTED room al1ce %u~", getuid());
+	raw_expect(bob, "PARTED room al1ce %u~", getuid());
 	request(alice[0], "JOIN room");
-	raw_expect(watcher, "JOINED room alice ~");
-	raw_expect(bob, "JOINED room alice ~");
+	raw_expect(watcher, "JOINED room al1ce ~");
+	raw_expect(bob, "JOINED room al1ce ~");
 	raw_send(alice[0], "QUIT");
-	raw_expect(watcher, "PARTED room alice ~");
-	raw_expect(bob, "PARTED room alice ~");
+	raw_expect(watcher, "PARTED room al1ce ~");
+	raw_expect(bob, "PARTED room al1ce ~");
 	request(bob, "PART room");
-	raw_expect(watcher, "PARTED room bob ~");
+	raw_expect(watcher, "PARTED room b0b ~");
 	request(bob, "JOIN room");
-	raw_expect(watcher, "JOINED room bob ~");
+	raw_expect(watcher, "JOINED room b0b ~");
 	raw_expect_quiet(watcher);
 	/* bob did not ask this time */
 	request(alice[2], "JOIN room");
-	raw_expect(watcher, "JOINED room alice ~");
+	raw_expect(watcher, "JOINED room al1ce ~");
 	raw_expect_quiet(bob);
 	broker_stop(broker);
 }
@@ -57,20 +57,20 @@ static void test_who_did_not_ask(void **state)
 	struct raw *watcher = raw_join(broker, "name=watcher", "other presence"), *raw;
 
 	for (int i = 0; i < 10; i++) {
-		raw = raw_join(broker, "name=guest", "room");
+		raw = raw_join(broker, "name=gu3st", "room");
 		request(raw, "JOIN other");
 		request(raw, "PART room");
 		request(raw, "PART other");
-		raw_expect(watcher, "JOINED other guest ~");
-		raw_expect(watcher, "PARTED other guest ~");
+		raw_expect(watcher, "JOINED other gu3st ~");
+		raw_expect(watcher, "PARTED other gu3st ~");
 		raw_close(raw);
 	}
 	raw_expect_quiet(reader);
 	raw_expect_quiet(watcher);
 	/* asked for later, with the cursor that is there */
 	request(reader, "JOIN room presence");
-	raw = raw_join(broker, "name=guest", "room");
-	raw_expect(reader, "JOINED room guest ~");
+	raw = raw_join(broker, "name=gu3st", "room");
+	raw_expect(reader, "JOINED room gu3st ~");
 	raw_expect_quiet(reader);
 	broker_stop(broker);
 }
@@ -83,7 +83,7 @@ static void test_a_reader_that_lags(void **state)
 	for (size_t i = 0; i < ARRAY_LEN(features); i++) {
 		struct broker *broker = broker_start(NULL);
 		struct raw *watcher = raw_join(broker, features[i], "room presence");
-		struct raw *guest = raw_hello(broker, "name=guest");
+		struct raw *guest = raw_hello(broker, "name=gu3st");
 		unsigned n_gaps = 0;
 		bool is_there = false;
 		struct text frame;
@@ -103,15 +103,15 @@ static void test_a_reader_that_lags(void **state)
 				n_gaps++;
 				continue;
 			}
-			if (!pattern_matches("JOINED room guest ~", frame) &&
-				!pattern_matches("PARTED room guest ~", frame))
+			if (!pattern_matches("JOINED room gu3st ~", frame) &&
+				!pattern_matches("PARTED room gu3st ~", frame))
 				fail_msg("%.*s", (int)frame.len, frame.data);
 			assert_true(n_gaps > 0 || is_there == (frame.data[0] == 'P'));
 			is_there = frame.data[0] == 'J';
 		}
 		assert_true(n_gaps > 0);
 		raw_send(watcher, "#w WHO room");
-		raw_await(watcher, "#w + guest ~");
+		raw_await(watcher, "#w + gu3st ~");
 		raw_await(watcher, "#w * 2");
 		broker_stop(broker);
 		harness_teardown(state);
@@ -159,10 +159,10 @@ static void test_too_many_readers(void **state)
 	raw_expect_quiet(watcher);
 	request(raws[250], "PART room");
 	raw_expect_quiet(watcher); /* the same person reads from other terminals */
-	raws[0] = raw_join(broker, "name=guest", "room");
-	raw_expect(watcher, "JOINED room guest ~");
+	raws[0] = raw_join(broker, "name=gu3st", "room");
+	raw_expect(watcher, "JOINED room gu3st ~");
 	raw_close(raws[0]);
-	raw_expect(watcher, "PARTED room guest ~");
+	raw_expect(watcher, "PARTED room gu3st ~");
 	broker_stop(broker);
 }
 

@@ -105,9 +105,9 @@ static const struct {
 	{ "#1 JOIN @", "#1 ! ROOM ~" },
 	{ "#1 JOIN @NotAName", "#1 ! ROOM ~" },
 	{ "#1 JOIN @a+b", "#1 ! ROOM ~" },
-	{ "#1 JOIN @tester+a", "#1 ! ROOM ~" }, /* not sorted */
+	{ "#1 JOIN @t3ster+a", "#1 ! ROOM ~" }, /* not sorted */
 	{ "#1 JOIN @nobody.has.this", "#1 ! NONAME ~" },
-	{ "#1 JOIN @nobody.has.this+tester", "#1 ! NONAME ~" },
+	{ "#1 JOIN @nobody.has.this+t3ster", "#1 ! NONAME ~" },
 	{ "JOIN @nobody.has.this", "! NONAME JOIN @nobody.has.this ~" },
 	{ "#1 JOIN @broker", "#1 ! NONAME ~" },
 	{ "#1 JOIN @all", "#1 ! NONAME ~" },
@@ -121,7 +121,7 @@ static const struct {
 	{ "PART others", "! NOTIN PART others ~" },
 	{ "#1 PART No", "#1 ! ROOM ~" },
 	{ "#1 PART @nobody.has.this", "#1 ! NONAME ~" },
-	{ "#1 PART @tester", "#1 ! NOROOM ~" },
+	{ "#1 PART @t3ster", "#1 ! NOROOM ~" },
 	{ "PART " X64, NULL },
 
 	/* SAY: into a room of which we are no reader */
@@ -165,7 +165,7 @@ static const struct {
 
 	/* WHO and ROOMS */
 	{ "#1 WHO Bad", "#1 ! ROOM ~" },
-	{ "#1 WHO @tester", "#1 ! ROOM ~" },
+	{ "#1 WHO @t3ster", "#1 ! ROOM ~" },
 	{ "#1 WHO nowhere", "#1 ! NOROOM ~" },
 	{ "WHO nowhere", "! NOROOM WHO nowhere ~" },
 	{ "#1 WHO after=x", "#1 ! ARGS ~" },
@@ -186,7 +186,7 @@ static const struct {
 
 static struct raw *tester_open(struct broker *broker)
 {
-	return raw_join(broker, "name=tester pub=abc", "joined");
+	return raw_join(broker, "name=t3ster pub=abc", "joined");
 }
 
 static void test_requests(void **state)
@@ -241,7 +241,7 @@ static void test_requests_in_batches(void **state)
 static void test_rows(void **state)
 {
 	struct broker *broker = broker_start(NULL);
-	struct raw *raw = raw_join(broker, "name=tester", "joined");
+	struct raw *raw = raw_join(broker, "name=t3ster", "joined");
 	struct raw *other = raw_hello(broker, "name=other");
 
 	raw_send(other, "SAY joined\none");
@@ -250,11 +250,11 @@ static void test_rows(void **state)
 	raw_expect(raw, "#p + MSG joined 1 ~ other ~\none");
 	raw_expect(raw, "#p * 1");
 	raw_send(raw, "#w WHO");
-	raw_expect(raw, "#w + tester %u ~since=~", getuid());
+	raw_expect(raw, "#w + t3ster %u ~since=~", getuid());
 	raw_expect(raw, "#w + other %u ~since=~", getuid());
 	raw_expect(raw, "#w * 2");
 	raw_send(raw, "#w WHO joined");
-	raw_expect(raw, "#w + tester %u ~since=~", getuid());
+	raw_expect(raw, "#w + t3ster %u ~since=~", getuid());
 	raw_expect(raw, "#w * 1");
 	raw_send(raw, "#r ROOMS");
 	raw_expect(raw, "#r + joined readers=1 first=1 next=2 bytes=~ owner=%u", getuid());
@@ -330,7 +330,7 @@ static void test_too_big(void **state)
 {
 	static char packet[PACKET_LEN_MAX + 1000];
 	struct broker *broker = broker_start(NULL);
-	struct raw *raw = raw_join(broker, "name=tester", "joined");
+	struct raw *raw = raw_join(broker, "name=t3ster", "joined");
 	struct text got;
 	int n;
 
@@ -377,7 +377,7 @@ static void test_too_big(void **state)
 static void test_batches(void **state)
 {
 	struct broker *broker = broker_start(NULL);
-	struct raw *raw = raw_join(broker, "name=tester batch", "joined");
+	struct raw *raw = raw_join(broker, "name=t3ster batch", "joined");
 	struct raw *single = raw_join(broker, "name=single", "joined");
 
 	raw_send_bytes(raw, BATCH_START, BATCH_START_LEN); /* of nothing */
@@ -393,10 +393,10 @@ static void test_batches(void **state)
 	for (int i = 0; i < 2; i++) {
 		struct raw *reader = i ? single : raw;
 
-		raw_expect(reader, "MSG joined 1 ~ tester ~\none");
-		raw_expect(reader, "MSG joined 2 ~ tester ~\ntwo");
-		raw_expect(reader, "MSG joined 3 ~ tester ~\n");
-		raw_expect(reader, "MSG joined 4 ~ tester ~\nfour");
+		raw_expect(reader, "MSG joined 1 ~ t3ster ~\none");
+		raw_expect(reader, "MSG joined 2 ~ t3ster ~\ntwo");
+		raw_expect(reader, "MSG joined 3 ~ t3ster ~\n");
+		raw_expect(reader, "MSG joined 4 ~ t3ster ~\nfour");
 		raw_expect_quiet(reader);
 	}
 	broker_stop(broker);
@@ -407,7 +407,7 @@ static void test_batches(void **state)
 static void test_batch_that_waits(void **state)
 {
 	struct broker *broker = broker_start(NULL);
-	struct raw *raw = raw_hello(broker, "name=tester");
+	struct raw *raw = raw_hello(broker, "name=t3ster");
 
 	raw_send_batch(raw, "#1 SAY @no.one.a\nx", "#2 PING", "#3 SAY @no.one.b\nx",
 		"#4 SAY r\nlast", "#5 JOIN @no.one.c");
@@ -424,7 +424,7 @@ static void test_batch_that_waits(void **state)
 static void test_zero_length_packet_closes(void **state)
 {
 	struct broker *broker = broker_start(NULL);
-	struct raw *raw = raw_join(broker, "name=tester", "joined");
+	struct raw *raw = raw_join(broker, "name=t3ster", "joined");
 
 	raw_send(raw, "SAY joined\nbefore");
 	raw_expect(raw, "MSG joined 1 ~\nbefore");

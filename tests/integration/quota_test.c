@@ -83,7 +83,7 @@ static void test_limit_of_one_user(void **state)
 static void test_cursors(void **state)
 {
 	struct broker *broker = broker_start("--limit", "cursors=3");
-	struct raw *raw = raw_hello(broker, "name=tester direct");
+	struct raw *raw = raw_hello(broker, "name=t3ster direct");
 	struct raw *other = raw_join(broker, "name=other", "c");
 
 	raw_send(raw, "#1 JOIN a");
@@ -99,11 +99,11 @@ static void test_cursors(void **state)
 	raw_send(raw, "#5 JOIN a last=3"); /* to move one is not to have another */
 	raw_expect(raw, "#5 * ~");
 	/* a conversation can not be delivered, and that is said */
-	raw_send(other, "#6 SAY @tester\nhello");
+	raw_send(other, "#6 SAY @t3ster\nhello");
 	raw_expect(other, "#6 * 1");
-	raw_expect(raw, "! QUOTA CURSOR @other+tester ~");
+	raw_expect(raw, "! QUOTA CURSOR @other+t3ster ~");
 	raw_send(raw, "#7 PAST @other");
-	raw_expect(raw, "#7 + MSG @other+tester 1 ~");
+	raw_expect(raw, "#7 + MSG @other+t3ster 1 ~");
 	raw_expect(raw, "#7 * 1");
 	raw_close(other);
 	while (raw_counter(raw, "cursors") > 2)
@@ -116,7 +116,7 @@ static void test_cursors(void **state)
 static void test_rooms(void **state)
 {
 	struct broker *broker = broker_start("--limit", "rooms=3");
-	struct raw *raw = raw_hello(broker, "name=tester");
+	struct raw *raw = raw_hello(broker, "name=t3ster");
 
 	raw_send(raw, "SAY a\nx");
 	raw_send(raw, "SAY @root\nx");
@@ -310,7 +310,7 @@ static void test_a_thousand_connections(void **state)
 static void test_coming_and_going(void **state)
 {
 	struct broker *broker = start_lean(NULL, NULL);
-	struct raw *guest = raw_hello(broker, "name=guest"), *other;
+	struct raw *guest = raw_hello(broker, "name=gu3st"), *other;
 	size_t before;
 	pid_t pid = child_fork();
 

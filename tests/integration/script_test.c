@@ -126,7 +126,7 @@ static void test_say_long_lines(void **state)
 static void test_listen(void **state)
 {
 	struct broker *broker = broker_start(NULL);
-	struct raw *bob = raw_hello(broker, "name=bob");
+	struct raw *bob = raw_hello(broker, "name=b0b");
 	struct program *listener = program_start(broker, "listen", "lobby", "build.ci");
 
 	program_wait_err(listener, "listening lobby from 1\n");
@@ -139,7 +139,7 @@ static void test_listen(void **state)
 	raw_send(bob, "SAY lobby\nthree");
 	program_wait_out(listener, "three\n");
 	if (!pattern_matches(
-		    "~:~:~ lobby bob(~): one\n~ build.ci bob(~): two~\n~ lobby bob~three\n",
+		    "~:~:~ lobby b0b(~): one\n~ build.ci b0b(~): two~\n~ lobby b0b~three\n",
 		    (struct text){ listener->out.text, listener->out.len }))
 		fail_msg("printed:\n%s", listener->out.text);
 	assert_null(strchr(listener->out.text, '\033'));
@@ -151,7 +151,7 @@ static void test_listen(void **state)
 static void test_listen_options(void **state)
 {
 	struct broker *broker = broker_start(NULL);
-	struct raw *bob = raw_hello(broker, "name=bob");
+	struct raw *bob = raw_hello(broker, "name=b0b");
 
 	for (int i = 1; i <= 9; i++)
 		raw_send(bob, "SAY lobby\nm%d", i);
@@ -183,7 +183,7 @@ static void test_listen_options(void **state)
 static void test_reader_goes(void **state)
 {
 	struct broker *broker = broker_start(NULL);
-	struct raw *bob = raw_hello(broker, "name=bob");
+	struct raw *bob = raw_hello(broker, "name=b0b");
 	struct program *listener = program_start(broker, "listen", "lobby");
 
 	/* with nothing to be written, and in the middle of it */
@@ -224,14 +224,14 @@ static void test_full_disk(void **state)
 static void test_questions(void **state)
 {
 	struct broker *broker = broker_start(NULL);
-	struct raw *bob = raw_join(broker, "name=bob", "build.ci");
+	struct raw *bob = raw_join(broker, "name=b0b", "build.ci");
 
 	raw_send(bob, "SAY build.ci\nhello");
 	raw_expect(bob, "MSG build.ci 1 ~");
 	program_check(broker, 0, "", "~ us\n", "", "ping");
 	program_check(broker, 0, "", "20~-~-~T~:~:~.~Z\n", "", "time");
-	program_check(broker, 0, "", "bob ~ since=~\n", "", "who", "build.ci");
-	program_check(broker, 0, "", "~bob ~ since=~\n", "", "who");
+	program_check(broker, 0, "", "b0b ~ since=~\n", "", "who", "build.ci");
+	program_check(broker, 0, "", "~b0b ~ since=~\n", "", "who");
 	program_check(
 		broker, 0, "", "~build.ci readers=1 first=1 next=2 bytes=~ owner=~\n", "", "rooms");
 	program_check(broker, 0, "", "~build.ci ~\n", "", "ctl", "ROOMS");

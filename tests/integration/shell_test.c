@@ -24,8 +24,8 @@ static struct terminal *start_named(const struct broker *broker, const char *nam
 static void test_rooms(void **state)
 {
 	struct broker *broker = broker_start(NULL);
-	struct terminal *alice = start_named(broker, "alice");
-	struct raw *bob = raw_join(broker, "name=bob", "build.ci");
+	struct terminal *alice = start_named(broker, "al1ce");
+	struct raw *bob = raw_join(broker, "name=b0b", "build.ci");
 
 	raw_send(bob, "SAY build.ci\nearlier");
 	raw_expect(bob, "MSG build.ci 1 ~");
@@ -34,11 +34,11 @@ static void test_rooms(void **state)
 	terminal_wait(alice, ": earlier");
 	terminal_expect_typing(alice, "build.ci> ", 10);
 	terminal_type(alice, "here I am\r");
-	raw_expect(bob, "MSG build.ci 2 ~ alice ~\nhere I am");
+	raw_expect(bob, "MSG build.ci 2 ~ al1ce ~\nhere I am");
 
 	/* both rooms are heard, the other one with its name before it */
 	raw_send(bob, "SAY lobby\nin the lobby");
-	terminal_wait(alice, " [lobby] bob");
+	terminal_wait(alice, " [lobby] b0b");
 	raw_send(bob, "SAY build.ci\nin the room");
 	terminal_wait(alice, ": in the room");
 	assert_int_equal(terminal_count(alice, "[build.ci]"), 0);
@@ -51,13 +51,13 @@ static void test_rooms(void **state)
 	terminal_wait(alice, "-- * build.ci: 2 here, 3 messages");
 	terminal_wait(alice, "-- * lobby: 1 here, 2 messages");
 	terminal_type(alice, "/who build.ci\r");
-	terminal_wait(alice, "-- build.ci: alice");
+	terminal_wait(alice, "-- build.ci: al1ce");
 	terminal_type(alice, "/part build.ci\r");
 	terminal_wait(alice, "-- you left build.ci");
-	raw_send(bob, "SAY build.ci\nnot for alice");
-	raw_send(bob, "SAY lobby\nfor alice");
-	terminal_wait(alice, ": for alice");
-	assert_int_equal(terminal_count(alice, "not for alice"), 0);
+	raw_send(bob, "SAY build.ci\nnot for al1ce");
+	raw_send(bob, "SAY lobby\nfor al1ce");
+	terminal_wait(alice, ": for al1ce");
+	assert_int_equal(terminal_count(alice, "not for al1ce"), 0);
 	terminal_type(alice, "/switch build.ci\r");
 	terminal_wait(alice, "-- you are not in build.ci; /join it");
 
@@ -67,7 +67,7 @@ static void test_rooms(void **state)
 	terminal_type(alice, "to nobody\r");
 	terminal_wait_count(alice, "-- you are in no room; /join one", 2);
 	terminal_type(alice, "/join build.ci 2\r");
-	terminal_wait_count(alice, "not for alice", 1);
+	terminal_wait_count(alice, "not for al1ce", 1);
 	terminal_wait_count(alice, ": in the room", 2);
 	broker_stop(broker);
 }
@@ -86,7 +86,7 @@ static void test_wrong_commands(void **state)
 		{ "/join @nobody.there", "no" },
 		{ "/part nowhere", "you are not in nowhere" },
 		{ "/msg", "usage: /msg NAME TEXT" },
-		{ "/msg bob", "usage: /msg NAME TEXT" },
+		{ "/msg b0b", "usage: /msg NAME TEXT" },
 		{ "/msg b@b hi", "'b@b' is no name" },
 		{ "/msg nobody.there hi", "@nobody.there: not taken" },
 		{ "/who a b", "usage: /who [ROOM]" },
@@ -94,7 +94,7 @@ static void test_wrong_commands(void **state)
 		{ "/switch", "usage: /switch ROOM" },
 	};
 	struct broker *broker = broker_start(NULL);
-	struct terminal *alice = start_named(broker, "alice");
+	struct terminal *alice = start_named(broker, "al1ce");
 
 	for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
 		terminal_type(alice, "%s\r", rows[i].typed);
@@ -117,20 +117,20 @@ static void test_wrong_commands(void **state)
 static void test_direct_and_wall(void **state)
 {
 	struct broker *broker = broker_start(NULL);
-	struct terminal *alice = start_named(broker, "alice");
-	struct terminal *bob = start_named(broker, "bob"), *again;
+	struct terminal *alice = start_named(broker, "al1ce");
+	struct terminal *bob = start_named(broker, "b0b"), *again;
 
-	terminal_type(alice, "/msg bob psst\r");
-	terminal_wait_count(bob, "[@alice] alice", 1);
+	terminal_type(alice, "/msg b0b psst\r");
+	terminal_wait_count(bob, "[@al1ce] al1ce", 1);
 	terminal_wait_count(bob, ": psst", 1);
-	terminal_wait_count(alice, "[@bob] alice", 1);
-	terminal_type(bob, "/join @alice\r");
-	terminal_expect_typing(bob, "@alice> ", 8);
+	terminal_wait_count(alice, "[@b0b] al1ce", 1);
+	terminal_type(bob, "/join @al1ce\r");
+	terminal_expect_typing(bob, "@al1ce> ", 8);
 	terminal_type(bob, "what?\r");
 	terminal_wait_count(alice, ": what?", 1);
-	terminal_wait_count(alice, "[@bob] bob", 1);
-	terminal_type(alice, "/switch @bob\r");
-	terminal_expect_typing(alice, "@bob> ", 6);
+	terminal_wait_count(alice, "[@b0b] b0b", 1);
+	terminal_type(alice, "/switch @b0b\r");
+	terminal_expect_typing(alice, "@b0b> ", 6);
 	terminal_type(alice, "nothing\r");
 	terminal_wait_count(bob, ": nothing", 1);
 	broker_ctl(broker, "WALL the disk is full");
@@ -140,9 +140,9 @@ static void test_direct_and_wall(void **state)
 	/* a conversation is named to who comes back */
 	terminal_type(bob, "QUIT\r");
 	terminal_expect_exit(bob, 0);
-	again = start_named(broker, "bob");
-	terminal_wait(again, "-- conversations: @alice; /join @NAME shows one");
-	terminal_type(again, "/join @alice\r");
+	again = start_named(broker, "b0b");
+	terminal_wait(again, "-- conversations: @al1ce; /join @NAME shows one");
+	terminal_type(again, "/join @al1ce\r");
 	terminal_wait_count(again, ": nothing", 1);
 	broker_stop(broker);
 }
@@ -150,8 +150,8 @@ static void test_direct_and_wall(void **state)
 static void test_completion(void **state)
 {
 	struct broker *broker = broker_start(NULL);
-	struct raw *bob = raw_join(broker, "name=bob-the-builder", "build.ci.nightly");
-	struct terminal *alice = start_named(broker, "alice");
+	struct raw *bob = raw_join(broker, "name=b0b-the-builder", "build.ci.nightly");
+	struct terminal *alice = start_named(broker, "al1ce");
 
 	terminal_type(alice, "/jo\t");
 	terminal_expect_typing(alice, "lobby> /join ", 13);
@@ -159,17 +159,17 @@ static void test_completion(void **state)
 	terminal_expect_typing(alice, "lobby> /join build.ci.nightly ", 30);
 	terminal_type(alice, "\r");
 	terminal_expect_typing(alice, "build.ci.nightly> ", 18);
-	terminal_type(alice, "hello bob\t");
-	terminal_expect_typing(alice, "build.ci.nightly> hello bob-the-builder ", 40);
+	terminal_type(alice, "hello b0b\t");
+	terminal_expect_typing(alice, "build.ci.nightly> hello b0b-the-builder ", 40);
 	terminal_type(alice, "\r");
-	raw_expect(bob, "MSG build.ci.nightly 1 ~ alice ~\nhello bob-the-builder ");
-	terminal_type(alice, "/msg bob\thi\r");
-	raw_send(bob, "JOIN @alice last=1");
-	raw_await(bob, "MSG @alice+bob-the-builder 1 ~\nhi");
+	raw_expect(bob, "MSG build.ci.nightly 1 ~ al1ce ~\nhello b0b-the-builder ");
+	terminal_type(alice, "/msg b0b\thi\r");
+	raw_send(bob, "JOIN @al1ce last=1");
+	raw_await(bob, "MSG @al1ce+b0b-the-builder 1 ~\nhi");
 	terminal_type(alice, "/switch lo\t\r");
 	terminal_expect_typing(alice, "lobby> ", 7);
 	terminal_type(alice, "/who bu\t\r");
-	terminal_wait(alice, "-- build.ci.nightly: alice");
+	terminal_wait(alice, "-- build.ci.nightly: al1ce");
 
 	/* several: a list, and the line is below it */
 	terminal_type(alice, "/\t");
@@ -187,7 +187,7 @@ static void test_completion(void **state)
 static void test_editing_keys(void **state)
 {
 	struct broker *broker = broker_start(NULL);
-	struct terminal *alice = start_named(broker, "alice");
+	struct terminal *alice = start_named(broker, "al1ce");
 
 	terminal_type(alice, "first\r");
 	terminal_wait_count(alice, ": first", 1);
@@ -215,8 +215,8 @@ static void test_editing_keys(void **state)
 static void test_stop(void **state)
 {
 	struct broker *broker = broker_start(NULL);
-	struct terminal *alice = start_named(broker, "alice");
-	struct terminal *bob = start_named(broker, "bob");
+	struct terminal *alice = start_named(broker, "al1ce");
+	struct terminal *bob = start_named(broker, "b0b");
 
 	terminal_type(alice, "STOP\r");
 	terminal_wait(alice, "1 other session is connected");
@@ -243,7 +243,7 @@ static void test_stop(void **state)
 	/* alone, nobody is asked */
 	broker_spawn_here(broker, NULL);
 	broker_wait_ready(broker);
-	alice = start_named(broker, "alice");
+	alice = start_named(broker, "al1ce");
 	terminal_type(alice, "STOP\r");
 	terminal_expect_exit(alice, 0);
 	broker_expect_exit(broker, 0);
@@ -275,7 +275,7 @@ static void test_ways_out(void **state)
 
 	for (size_t i = 0; i < ARRAY_LEN(ways); i++) {
 		struct broker *broker = broker_start(NULL);
-		struct terminal *alice = start_named(broker, "alice");
+		struct terminal *alice = start_named(broker, "al1ce");
 
 		assert_false(terminal_is_restored(alice));
 		assert_true(alice->emulator.pastes);
@@ -296,7 +296,7 @@ static void test_ways_out(void **state)
 static void test_keys_that_do_not_leave(void **state)
 {
 	struct broker *broker = broker_start(NULL);
-	struct terminal *alice = start_named(broker, "alice");
+	struct terminal *alice = start_named(broker, "al1ce");
 
 	terminal_type(alice, "abc\033[D%c", CTRL('d')); /* with a line it deletes */
 	terminal_expect_typing(alice, "lobby> ab", 9);
@@ -333,11 +333,11 @@ static void test_keys_that_do_not_leave(void **state)
 static void test_kicked(void **state)
 {
 	struct broker *broker = broker_start(NULL);
-	struct terminal *alice = start_named(broker, "alice");
+	struct terminal *alice = start_named(broker, "al1ce");
 
 	terminal_type(alice, "half a line");
 	terminal_wait(alice, "half a line");
-	broker_ctl(broker, "KICK alice for nothing");
+	broker_ctl(broker, "KICK al1ce for nothing");
 	terminal_expect_exit(alice, 69);
 	terminal_wait(alice, "for nothing");
 	broker_stop(broker);
@@ -346,7 +346,7 @@ static void test_kicked(void **state)
 static void test_window_is_closed(void **state)
 {
 	struct broker *broker = broker_start(NULL);
-	struct terminal *alice = start_named(broker, "alice");
+	struct terminal *alice = start_named(broker, "al1ce");
 
 	terminal_hang_up(alice);
 	terminal_expect_exit(alice, 128 + SIGHUP);
@@ -359,10 +359,10 @@ static void test_stopped_and_continued(void **state)
 	static const struct terminal_config config = { .shell = true };
 	struct broker *broker = broker_start(NULL);
 	struct terminal *shell = terminal_start_as(broker, &config, NULL);
-	struct raw *bob = raw_hello(broker, "name=bob");
+	struct raw *bob = raw_hello(broker, "name=b0b");
 
 	terminal_wait(shell, "sh$");
-	terminal_type(shell, "%s --name alice\n", getenv("CHAT_CLIENT"));
+	terminal_type(shell, "%s --name al1ce\n", getenv("CHAT_CLIENT"));
 	terminal_expect_typing(shell, "lobby> ", 7);
 	for (unsigned i = 1; i <= 2; i++) {
 		terminal_type(shell, "half a line");
@@ -396,8 +396,8 @@ static void test_stopped_and_continued(void **state)
 static void test_broker_is_killed(void **state)
 {
 	struct broker *broker = broker_start(NULL);
-	struct terminal *alice = start_named(broker, "alice");
-	struct terminal *bob = start_named(broker, "bob");
+	struct terminal *alice = start_named(broker, "al1ce");
+	struct terminal *bob = start_named(broker, "b0b");
 
 	terminal_type(alice, "before\r");
 	terminal_wait_count(bob, ": before", 1);
@@ -436,7 +436,7 @@ static void test_broker_is_killed(void **state)
 static void test_no_broker(void **state)
 {
 	struct broker *broker = broker_new();
-	struct terminal *alice = terminal_start(broker, 80, "--name", "alice");
+	struct terminal *alice = terminal_start(broker, 80, "--name", "al1ce");
 
 	terminal_expect_exit(alice, 69);
 	terminal_wait(alice, "chat-client: no broker answers at %s", broker->socket);
@@ -469,14 +469,14 @@ static void test_broker_of_another(void **state)
 
 	assert_int_equal(script_status(broker, "ping"), 77);
 	assert_int_equal(script_status(broker, "say lobby secret"), 77);
-	alice = terminal_start(broker, 80, "--name", "alice");
+	alice = terminal_start(broker, 80, "--name", "al1ce");
 	terminal_wait(alice, "uid 65534");
 	terminal_wait(alice, "[y/N]");
 	terminal_type(alice, "n\n");
 	terminal_expect_exit(alice, 77);
 	assert_int_equal(script_status(broker, "ping"), 77);
 
-	alice = terminal_start(broker, 80, "--name", "alice");
+	alice = terminal_start(broker, 80, "--name", "al1ce");
 	terminal_wait(alice, "[y/N]");
 	terminal_type(alice, "y\n");
 	terminal_expect_typing(alice, "lobby> ", 7);
@@ -488,7 +488,7 @@ static void test_broker_of_another(void **state)
 		strstr(file_read(broker_path(broker, "state/chat-client/brokers")), "65534 "));
 
 	/* once is enough */
-	alice = start_named(broker, "alice");
+	alice = start_named(broker, "al1ce");
 	assert_int_equal(terminal_count(alice, "[y/N]"), 0);
 	assert_int_equal(script_status(broker, "ping"), 0);
 
@@ -523,7 +523,7 @@ static void test_broker_of_another(void **state)
 	terminal_expect_exit(alice, 75);
 
 	/* and a yes that is remembered counts then */
-	alice = terminal_start(broker, 80, "--name", "alice");
+	alice = terminal_start(broker, 80, "--name", "al1ce");
 	terminal_wait(alice, "[y/N]");
 	terminal_type(alice, "y\n");
 	terminal_expect_typing(alice, "lobby> ", 7);
@@ -533,7 +533,7 @@ static void test_broker_of_another(void **state)
 	broker->uid = geteuid();
 	broker_spawn_here(broker, NULL);
 	broker_wait_ready(broker);
-	alice = start_named(broker, "alice");
+	alice = start_named(broker, "al1ce");
 	broker_stop(broker);
 	terminal_wait(alice, "the broker was stopped");
 	broker->uid = 65534;

@@ -15,7 +15,7 @@
 /* A terminal of alice in lobby, ready to type. */
 static struct terminal *start_alice(struct broker *broker, const struct terminal_config *config)
 {
-	struct terminal *alice = terminal_start_as(broker, config, "--name", "alice");
+	struct terminal *alice = terminal_start_as(broker, config, "--name", "al1ce");
 
 	terminal_expect_typing(alice, "lobby> ", 7);
 	return alice;
@@ -25,7 +25,7 @@ static const struct terminal_config wide = { .columns = 80 };
 
 static void test_three_people(void **state)
 {
-	static const char *const names[] = { "alice", "bob", "carol" };
+	static const char *const names[] = { "al1ce", "b0b", "car0l" };
 	struct broker *broker = broker_start(NULL);
 	struct terminal *terminals[3];
 	char *first, *other;
@@ -102,7 +102,7 @@ static void check_half_typed(
 {
 	struct broker *broker = broker_start(NULL);
 	struct terminal *alice = start_alice(broker, config);
-	struct raw *bob = raw_hello(broker, "name=bob");
+	struct raw *bob = raw_hello(broker, "name=b0b");
 	char typed[512], said[512];
 	unsigned at;
 
@@ -173,7 +173,7 @@ static void test_narrow_prompt(void **state)
 {
 	struct broker *broker = broker_start(NULL);
 	struct terminal *alice =
-		terminal_start(broker, 20, "--name", "alice", "build.ci.nightly.of-a-long-name");
+		terminal_start(broker, 20, "--name", "al1ce", "build.ci.nightly.of-a-long-name");
 
 	terminal_wait(alice, "ong-name>");
 	terminal_type(alice, "hello\r");
@@ -187,7 +187,7 @@ static void test_resize(void **state)
 		const struct terminal_config config = { .columns = 80, .reflows = reflows };
 		struct broker *broker = broker_start(NULL);
 		struct terminal *alice = start_alice(broker, &config);
-		struct raw *bob = raw_hello(broker, "name=bob");
+		struct raw *bob = raw_hello(broker, "name=b0b");
 		static const char typed[] =
 			"lobby> a line of some fifty columns, still being typed";
 		const unsigned widths[] = { 80, 20, 80, 33, 61, 62, 20, 80 };
@@ -225,7 +225,7 @@ static void test_paste(void **state)
 	static const char *const lines[] = { "one", "two", "/quit", "QUIT", "five" };
 	struct broker *broker = broker_start(NULL);
 	struct terminal *alice = start_alice(broker, &wide);
-	struct raw *bob = raw_join(broker, "name=bob", "lobby");
+	struct raw *bob = raw_join(broker, "name=b0b", "lobby");
 
 	/* a terminal sends CR where the clipboard has LF */
 	terminal_type(alice, PASTE_START "one\rtwo\r\r/quit\rQUIT\rfive\r" PASTE_END);
@@ -240,7 +240,7 @@ static void test_paste(void **state)
 	for (unsigned i = 0; i < ARRAY_LEN(lines); i++) {
 		char text[32];
 
-		raw_expect(bob, "MSG lobby ~ alice ~\n%s", lines[i]);
+		raw_expect(bob, "MSG lobby ~ al1ce ~\n%s", lines[i]);
 		snprintf(text, sizeof text, ": %s", lines[i]);
 		terminal_wait_count(alice, text, 1);
 	}
@@ -248,18 +248,18 @@ static void test_paste(void **state)
 
 	/* a terminal without bracketed paste: as if it were typed */
 	terminal_type(alice, "six\rseven\reight\rnine\rten\r");
-	raw_expect(bob, "MSG lobby ~ alice ~\nsix");
-	raw_expect(bob, "MSG lobby ~ alice ~\nseven");
-	raw_expect(bob, "MSG lobby ~ alice ~\neight");
-	raw_expect(bob, "MSG lobby ~ alice ~\nnine");
-	raw_expect(bob, "MSG lobby ~ alice ~\nten");
+	raw_expect(bob, "MSG lobby ~ al1ce ~\nsix");
+	raw_expect(bob, "MSG lobby ~ al1ce ~\nseven");
+	raw_expect(bob, "MSG lobby ~ al1ce ~\neight");
+	raw_expect(bob, "MSG lobby ~ al1ce ~\nnine");
+	raw_expect(bob, "MSG lobby ~ al1ce ~\nten");
 	terminal_wait_count(alice, ": ten", 1);
 	terminal_expect_typing(alice, "lobby> ", 7);
 	terminal_wait_count(alice, "lobby>", 1);
 
 	/* one pasted line is a line like any other, and may be changed first */
 	terminal_type(alice, PASTE_START "eleven" PASTE_END "!\r");
-	raw_expect(bob, "MSG lobby ~ alice ~\neleven!");
+	raw_expect(bob, "MSG lobby ~ al1ce ~\neleven!");
 	raw_expect_quiet(bob);
 	broker_stop(broker);
 }
@@ -268,7 +268,7 @@ static void test_burst_while_typing(void **state)
 {
 	struct broker *broker = broker_start(NULL);
 	struct terminal *alice = start_alice(broker, &wide);
-	struct raw *bob = raw_hello(broker, "name=bob");
+	struct raw *bob = raw_hello(broker, "name=b0b");
 	char *lines, *at;
 
 	terminal_type(alice, "half a line" LEFT LEFT);
@@ -363,14 +363,14 @@ static void test_others_control_nothing(void **state)
 {
 	struct broker *broker = broker_start(NULL);
 	struct terminal *alice = start_alice(broker, &wide), *later;
-	struct raw *bob = raw_hello(broker, "name=bob");
+	struct raw *bob = raw_hello(broker, "name=b0b");
 
 	terminal_type(alice, "half a line");
 	say_evil(bob, "lobby");
-	say_evil(bob, "@alice");
+	say_evil(bob, "@al1ce");
 	raw_expect_quiet(bob);
 	check_evil(alice, ": ", 2);
-	terminal_wait_count(alice, "[@bob] ", ARRAY_LEN(evil));
+	terminal_wait_count(alice, "[@b0b] ", ARRAY_LEN(evil));
 	terminal_expect_typing(alice, "lobby> half a line", 18);
 
 	/* and as what was said before somebody came */
@@ -394,7 +394,7 @@ static void test_other_scripts(void **state)
 {
 	struct broker *broker = broker_start(NULL);
 	struct terminal *alice = start_alice(broker, &wide);
-	struct raw *bob = raw_hello(broker, "name=bob");
+	struct raw *bob = raw_hello(broker, "name=b0b");
 
 	terminal_type(alice, "grüße 世界" LEFT);
 	terminal_wait(alice, "lobby> grüße 世界");

@@ -208,7 +208,7 @@ static void test_out_of_memory(void **state)
 	if (HARNESS_HAS_ASAN)
 		SKIP("the sanitizer wants to be loaded first");
 	broker = troubled_start(NULL, NULL);
-	raw = raw_hello(broker, "name=tester pub=1");
+	raw = raw_hello(broker, "name=t3ster pub=1");
 	reader = raw_join(broker, "name=reader", "room");
 
 	memory_fails_from(broker, 2048);
