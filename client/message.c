@@ -112,10 +112,53 @@ static void message_read_word(struct message *message, struct text word, struct 
 		message->of = (struct text){ word.data + 3, word.len - 3 };
 }
 
+/* The same person from the same program as the last time: P is behind TIME. False when
+ * not so, or not surely. */
+static bool message_same_author(struct message *message, struct text frame, const char *p,
+	const char *line_end, const struct message_memo *memo)
+{
+	if (memo->author_len == 0 || (size_t)(line_end - p) <= memo->author_len ||
+		memcmp(p, memo->author, memo->author_len) != 0 ||
+		number_word(p + memo->author_len, line_end, &message->n) != line_end)
+		return false;
+	message->name = (struct text){ p + 1, memo->name_len };
+	message->uid = memo->author_uid;
+	message->of = (struct text){ memo->of_len > 0 ? p + memo->of_at : NULL, memo->of_len };
+	message->has_publisher = true;
+	message->label = memo->author_label;
+	message->body =
+		(struct text){ line_end + 1, frame.len - (size_t)(line_end - frame.data) - 1 };
+	return true;
+}
+
+/* LAST is the last word of the line; P is behind TIME. */
+static void message_keep_author(
+	const struct message *message, const char *p, struct text last, struct message_memo *memo)
+{
+	const char *colon = memchr(last.data, ':', last.len);
+	size_t len;
+
+	memo->author_len = 0;
+	if (!message->has_publisher || !colon || memcmp(last.data, "p=", 2) != 0)
+		return;
+	len = (size_t)(colon - p) + 1;
+	if (len > sizeof memo->author)
+		return;
+	memcpy(memo->author, p, len);
+	memo->author_len = len;
+	memo->name_len = message->name.len;
+	memo->of_at = message->of.data ? (size_t)(message->of.data - p) : 0;
+	memo->of_len = message->of.data ? message->of.len : 0;
+	memo->author_uid = message->uid;
+	memo->author_label = message->label;
+}
+
 int message_parse(struct message *ret_message, struct text frame, struct message_memo *memo)
 {
 	struct message *message = ret_message;
 	const char *p = frame.data + 4, *start = p, *line_end;
+	const char *author;
+	struct text last = { "", 0 };
 	uint64_t uid;
 
 	line_end = memchr(frame.data, '\n', MIN(frame.len, (size_t)LINE_LEN_MAX + 1));
@@ -131,6 +174,9 @@ int message_parse(struct message *ret_message, struct text frame, struct message
 	p = time_word(p + 1, line_end, memo, &message->time);
 	if (!p || *p != ' ')
 		return MESSAGE_E_MALFORMED;
+	if (message_same_author(message, frame, p, line_end, memo))
+		return message->seq == 0 ? MESSAGE_E_MALFORMED : 0;
+	author = p;
 	start = p + 1;
 	p = word_end(start);
 	message->name = (struct text){ start, (size_t)(p - start) };
@@ -145,8 +191,10 @@ int message_parse(struct message *ret_message, struct text frame, struct message
 	while (*p == ' ') {
 		start = p + 1;
 		p = word_end(start);
-		message_read_word(message, (struct text){ start, (size_t)(p - start) }, memo);
+		last = (struct text){ start, (size_t)(p - start) };
+		message_read_word(message, last, memo);
 	}
+	message_keep_author(message, author, last, memo);
 	message->body = (struct text){ p + 1, frame.len - (size_t)(p - frame.data) - 1 };
 	return 0;
 }

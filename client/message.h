@@ -28,6 +28,12 @@ struct message_memo {
 	uint64_t time;
 	char label_text[NUMBER_HEX_LEN];
 	uint64_t label;
+	/* " NAME UID [of=USER] p=PUB:", when that was all of the line behind TIME but N */
+	char author[160];
+	size_t author_len;              /* 0: none is kept */
+	size_t name_len, of_at, of_len; /* within author; of_len 0: there is none */
+	uid_t author_uid;
+	uint64_t author_label;
 };
 
 enum {

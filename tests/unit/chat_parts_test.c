@@ -70,6 +70,50 @@ static void test_seen(void **state)
 	seen_deinit(&seen);
 }
 
+/* What is remembered of the last message changes nothing about the next one. */
+static void test_message_memo(void **state)
+{
+	static const char *const lines[] = {
+		"MSG a 1 1234567890123456789 bob 7 p=0123456789abcdef:5\nx",
+		"MSG a 2 1234567890123456789 bob 7 p=0123456789abcdef:6\ny",
+		"MSG a 2 1234567890123456789 bob 7 p=0123456789abcdef:6 q\ny",
+		"MSG a 2 1234567890123456789 bob 7 p=0123456789abcdef:6 p=1:7\ny",
+		"MSG a 2 1234567890123456789 bob 7 p=0123456789abcdef:6 path=x:7\ny",
+		"MSG a 3 1234567890123456790 bob 7 p=0123456789abcdef:\ny",
+		"MSG a 3 1234567890123456790 bob 7 p=0123456789abcdef:6x\ny",
+		"MSG a 3 1234567890123456790 bob 7 p=0123456789abcdee:7\ny",
+		"MSG a 4 1234567890123456790 bo 7 p=0123456789abcdee:7\n",
+		"MSG a 4 1234567890123456790 bobb 7 p=0123456789abcdee:7\n",
+		"MSG a 4 1234567890123456790 bob 8 p=0123456789abcdee:7\n",
+		"MSG a 4 1234567890123456790 bob 8 of=robert p=0123456789abcdee:7\n",
+		"MSG a 4 1234567890123456790 bob 8 of=robert p=0123456789abcdee:8\n",
+		"MSG a 4 1234567890123456790 bob 8 of=robert\np=0123456789abcdee:8\n",
+		"MSG a 4 1234567890123456790 bob 8\n",
+	};
+
+	for (size_t i = 0; i < ARRAY_LEN(lines) * ARRAY_LEN(lines); i++) {
+		struct message_memo memo = { 0 }, none = { 0 };
+		struct message message, wanted;
+		struct text before = text_of(lines[i / ARRAY_LEN(lines)]);
+		struct text line = text_of(lines[i % ARRAY_LEN(lines)]);
+
+		assert_int_equal(message_parse(&message, before, &memo), 0);
+		assert_int_equal(message_parse(&message, line, &memo), 0);
+		assert_int_equal(message_parse(&wanted, line, &none), 0);
+		assert_int_equal(message.seq, wanted.seq);
+		assert_int_equal(message.time, wanted.time);
+		assert_int_equal(message.uid, wanted.uid);
+		assert_true(text_equal(message.name, wanted.name));
+		assert_true(text_equal(message.of, wanted.of));
+		assert_true(text_equal(message.body, wanted.body));
+		assert_int_equal(message.has_publisher, wanted.has_publisher);
+		if (wanted.has_publisher) {
+			assert_int_equal(message.label, wanted.label);
+			assert_int_equal(message.n, wanted.n);
+		}
+	}
+}
+
 static void test_message(void **state)
 {
 	static const char frame[] = "MSG @a+b 12 345 bob 7 x=y of=robert p=0aF:99 q\nbo\ndy";
@@ -121,6 +165,7 @@ int main(void)
 		cmocka_unit_test(test_outbox),
 		cmocka_unit_test(test_seen),
 		cmocka_unit_test(test_message),
+		cmocka_unit_test(test_message_memo),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
