@@ -157,6 +157,7 @@ static int command_wall(struct call *call)
 static int command_kick(struct call *call)
 {
 	struct text name = call_word(call);
+	char actor[BROKER_ACTOR_MAX];
 	unsigned n_kicked = 0;
 
 	if (name.len == 0)
@@ -173,8 +174,9 @@ static int command_kick(struct call *call)
 	if (n_kicked == 0)
 		return call_refuse(call, "nobody of this name is here");
 	call->broker->n_kicked += n_kicked;
-	trace(TRACE_WARNING, "kicked name=%.*s sessions=%u by=%d reason=\"%.*s\"", (int)name.len,
-		name.data, n_kicked, (int)call->uid, (int)call->argument.len, call->argument.data);
+	trace(TRACE_WARNING, "kicked name=%.*s sessions=%u by=%s reason=\"%.*s\"", (int)name.len,
+		name.data, n_kicked, broker_actor(call->uid, actor), (int)call->argument.len,
+		call->argument.data);
 	call_say(call, "%u sessions", n_kicked);
 	return 0;
 }

@@ -330,15 +330,25 @@ void broker_deinit(struct broker *broker)
 	listener_deinit(&broker->listener);
 }
 
+const char *broker_actor(uid_t uid, char buffer[static BROKER_ACTOR_MAX])
+{
+	if (uid == (uid_t)-1)
+		return "broker";
+	snprintf(buffer, BROKER_ACTOR_MAX, "%u", uid);
+	return buffer;
+}
+
 void broker_stop(struct broker *broker, struct text reason, uid_t uid)
 {
+	char actor[BROKER_ACTOR_MAX];
+
 	if (broker->stop_requested)
 		return;
 	broker->stop_requested = true;
 	snprintf(broker->stop_reason, sizeof broker->stop_reason, "%.*s", (int)reason.len,
 		reason.data);
-	trace(TRACE_INFO, "stopping reason=\"%s\" by=%d sessions=%lu", broker->stop_reason,
-		(int)uid, (unsigned long)broker->n_sessions);
+	trace(TRACE_INFO, "stopping reason=\"%s\" by=%s sessions=%lu", broker->stop_reason,
+		broker_actor(uid, actor), (unsigned long)broker->n_sessions);
 }
 
 static void broker_begin_stop(struct broker *broker)

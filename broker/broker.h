@@ -88,6 +88,11 @@ void broker_run(struct broker *broker);
 /* One round, waiting at most TIMEOUT_NS: what broker_run() repeats. */
 void broker_round(struct broker *broker, uint64_t timeout_ns);
 
+/* Who asked, for the diagnostics: a uid, or "broker" for (uid_t)-1, which is the FIFO
+ * or a signal: they have no sender and speak as the broker. */
+#define BROKER_ACTOR_MAX 16
+const char *broker_actor(uid_t uid, char buffer[static BROKER_ACTOR_MAX]);
+
 /* Begin to stop at the end of this round. REASON is copied; UID is who asked,
  * (uid_t)-1 for the FIFO or a signal. */
 void broker_stop(struct broker *broker, struct text reason, uid_t uid);
