@@ -1,7 +1,7 @@
 /* reader.h - a session's cursors: joining and parting, with charges and presence. */
 #pragma once
 
-#include "broker/room.h"
+#include "broker/cursor.h"
 #include "broker/session.h"
 
 /* The session's cursor in ROOM; one at its end is made and charged if there is

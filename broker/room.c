@@ -11,19 +11,10 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "broker/publisher.h"
 #include "protocol/frame.h"
 #include "protocol/number.h"
 #include "protocol/record.h"
-
-/* Of the publishers of a room, what one uid can hold, so that it can not push out
- * everybody else's. */
-#define PUBLISHERS_OF_UID (PUBLISHERS_MAX / 4)
-
-/* The same over all rooms, for an account: 3 MiB. */
-#define PUBLISHERS_OF_ACCOUNT 16384
-
-/* What is kept of a room's presence. */
-#define PRESENCE_BYTES (16 * 1024)
 
 /* A MSG line without its body: verb, target, two numbers, author, p=. */
 #define MSG_LINE_MAX                                                                               \
@@ -60,34 +51,6 @@ static void room_take_oldest(struct rooms *rooms, struct room *room)
 
 	log_take_oldest(&room->log);
 	room_charge_log(rooms, room, &before);
-}
-
-static void publisher_free(struct rooms *rooms, struct publisher *publisher)
-{
-	publisher->user->account->n_publishers--;
-	list_unlink(&publisher->account_link);
-	list_unlink(&publisher->recent_link);
-	table_remove(&rooms->publishers, &publisher->link);
-	publisher->room->n_publishers--;
-	rooms->epoch++; /* a session may have it at hand */
-	users_put(rooms->users, publisher->user);
-	free(publisher);
-}
-
-/* It is the one used last. */
-static void publisher_touch(struct publisher *publisher)
-{
-	struct list *recent = &publisher->room->publishers;
-	struct list *account = &publisher->user->account->publishers;
-
-	if (recent->prev != &publisher->recent_link) {
-		list_unlink(&publisher->recent_link);
-		list_append(recent, &publisher->recent_link);
-	}
-	if (account->prev != &publisher->account_link) {
-		list_unlink(&publisher->account_link);
-		list_append(account, &publisher->account_link);
-	}
 }
 
 static void room_free(struct rooms *rooms, struct room *room)
@@ -247,120 +210,6 @@ uint64_t rooms_expire(struct rooms *rooms, uint64_t now)
 	return UINT64_MAX;
 }
 
-/* ---- publishers: said once ---- */
-
-static struct publisher *room_find_publisher(
-	struct rooms *rooms, struct room *room, const struct author *author)
-{
-	uint64_t key[3] = { author->label, author->uid, room->number };
-	struct table_link *link;
-
-	link = table_find(&rooms->publishers, (struct text){ (char *)key, sizeof key });
-	return link ? container_of(link, struct publisher, link) : NULL;
-}
-
-/* The one to forget: the uid's own least recent when it has its share, else the
- * least recent of all. */
-static void room_forget_publisher(struct rooms *rooms, struct room *room, uid_t uid)
-{
-	struct publisher *own = NULL;
-	unsigned n_own = 0;
-
-	list_for_each (link, &room->publishers) {
-		struct publisher *publisher = container_of(link, struct publisher, recent_link);
-
-		if (publisher->key.uid == uid) {
-			own = own ? own : publisher;
-			n_own++;
-		}
-	}
-	if (n_own >= PUBLISHERS_OF_UID)
-		publisher_free(rooms, own);
-	else if (room->n_publishers >= PUBLISHERS_MAX)
-		publisher_free(rooms,
-			container_of(list_first(&room->publishers), struct publisher, recent_link));
-}
-
-static struct publisher *room_get_publisher(
-	struct rooms *rooms, struct room *room, const struct author *author)
-{
-	struct publisher *publisher;
-	struct user *user;
-
-	if (author->publisher && author->publisher_room == room->number &&
-		author->publisher_epoch == rooms->epoch)
-		return author->publisher;
-	publisher = room_find_publisher(rooms, room, author);
-	if (publisher)
-		return publisher;
-	if (users_get(rooms->users, author->uid, &user) < 0)
-		return NULL;
-	if (room->n_publishers >= PUBLISHERS_OF_UID)
-		room_forget_publisher(rooms, room, author->uid);
-	if (user->account->n_publishers >= PUBLISHERS_OF_ACCOUNT)
-		publisher_free(rooms, container_of(list_first(&user->account->publishers),
-					      struct publisher, account_link));
-	publisher = calloc(1, sizeof *publisher);
-	if (publisher) {
-		publisher->key.label = author->label;
-		publisher->key.uid = author->uid;
-		publisher->key.room = room->number;
-		if (table_add(&rooms->publishers, &publisher->link,
-			    (struct text){ (char *)&publisher->key, sizeof publisher->key }) < 0) {
-			free(publisher);
-			publisher = NULL;
-		}
-	}
-	if (!publisher) {
-		users_put(rooms->users, user);
-		return NULL;
-	}
-	publisher->room = room;
-	publisher->user = user;
-	list_append(&room->publishers, &publisher->recent_link);
-	list_append(&user->account->publishers, &publisher->account_link);
-	room->n_publishers++;
-	user->account->n_publishers++;
-	return publisher;
-}
-
-/* Where is message VALUE of this publisher? It is at or before publisher->seq. A
- * walk from there, so many records back at most: what one repeated request may
- * cost. */
-static int room_find_message(struct room *room, const struct publisher *publisher,
-	const struct author *author, uint64_t value, uint64_t *ret_seq)
-{
-	uint64_t back = MIN((uint64_t)PUBLISHERS_MAX, publisher->seq);
-	uint64_t from = MAX(publisher->seq + 1 - back, room->log.first);
-	struct log_cursor cursor, next;
-	char wanted[64];
-	struct text frame, p;
-	struct frame parsed;
-	uint64_t uid;
-	int n;
-
-	if (value == publisher->id) {
-		*ret_seq = publisher->seq;
-		return ROOM_E_DUPLICATE;
-	}
-	n = snprintf(wanted, sizeof wanted, "%s:%lu", author->label_text, (unsigned long)value);
-	if (from > publisher->seq)
-		return ROOM_E_OLD;
-	log_seek(&room->log, from, &cursor);
-	for (; cursor.seq <= publisher->seq && log_read_one(&room->log, &cursor, &frame, &next);
-		cursor = next) {
-		if (frame_parse(&parsed, frame) || parsed.n_words < 6)
-			continue;
-		p = frame_get(&parsed, 6, "p");
-		if (text_equal(p, (struct text){ wanted, (size_t)n }) &&
-			number_parse(parsed.word[5], &uid) && uid == author->uid) {
-			*ret_seq = cursor.seq;
-			return ROOM_E_DUPLICATE;
-		}
-	}
-	return ROOM_E_OLD;
-}
-
 /* ---- appending ---- */
 
 /* Take from the uid that holds most, from its largest room, until the new segment
@@ -462,11 +311,8 @@ int room_append(struct rooms *rooms, struct room *room, struct author *author, s
 	log_commit(&room->log,
 		room_compose(rooms, room, frame, author, publisher ? value : 0, body, time), time);
 	rooms->n_records++;
-	if (publisher) {
-		publisher->id = value;
-		publisher->seq = room->log.next - 1;
-		publisher_touch(publisher);
-	}
+	if (publisher)
+		publisher_note(publisher, value, room->log.next - 1);
 	if (room->log.bytes != before.bytes || room->log.taken != before.taken) {
 		room_charge_log(rooms, room, &before);
 		if (rooms->log_bytes > rooms->settings->limit[LIMIT_LOG_BYTES])
@@ -481,123 +327,4 @@ int room_append(struct rooms *rooms, struct room *room, struct author *author, s
 	}
 	*ret_seq = room->log.next - 1;
 	return 0;
-}
-
-/* ---- cursors ---- */
-
-struct cursor *rooms_find_cursor(struct rooms *rooms, uint64_t session_number, struct room *room)
-{
-	uint64_t key[2] = { session_number, room->number };
-	struct table_link *link;
-
-	link = table_find(&rooms->cursors, (struct text){ (char *)key, sizeof key });
-	return link ? container_of(link, struct cursor, link) : NULL;
-}
-
-/* It is not told any more, but that is told. */
-static void room_lose_presence(struct rooms *rooms, struct room *room)
-{
-	list_for_each (link, &room->cursors) {
-		struct cursor *cursor = container_of(link, struct cursor, room_link);
-
-		cursor->has_lost_presence = cursor->wants_presence;
-	}
-	if (!list_is_linked(&room->dirty_link))
-		list_append(&rooms->dirty, &room->dirty_link);
-}
-
-struct cursor *cursor_new(
-	struct rooms *rooms, struct room *room, struct session *session, uint64_t session_number)
-{
-	struct cursor *cursor = calloc(1, sizeof *cursor);
-
-	if (!cursor)
-		return NULL;
-	cursor->key[0] = session_number;
-	cursor->key[1] = room->number;
-	if (table_add(&rooms->cursors, &cursor->link,
-		    (struct text){ (char *)cursor->key, sizeof cursor->key }) < 0) {
-		free(cursor);
-		return NULL;
-	}
-	cursor->number = rooms->next_cursor++;
-	cursor->room = room;
-	cursor->session = session;
-	list_init(&cursor->session_link);
-	list_init(&cursor->pending_link);
-	list_append(&room->cursors, &cursor->room_link);
-	if (room->n_cursors++ == 0)
-		list_unlink(&room->idle_link);
-	log_seek(&room->log, room->log.next, &cursor->at);
-	/* too many now for presence: those who asked are told so */
-	if (room->n_cursors == PRESENCE_READERS_MAX + 1 && room->presence)
-		room_lose_presence(rooms, room);
-	return cursor;
-}
-
-struct cursor *cursor_free(struct rooms *rooms, struct cursor *cursor)
-{
-	struct room *room = cursor->room;
-
-	list_unlink(&cursor->room_link);
-	list_unlink(&cursor->session_link);
-	list_unlink(&cursor->pending_link);
-	table_remove(&rooms->cursors, &cursor->link);
-	if (cursor->wants_presence && --room->n_presence == 0) {
-		log_deinit(room->presence);
-		free(room->presence);
-		room->presence = NULL;
-	}
-	free(cursor);
-	if (--room->n_cursors == 0) {
-		room->idle_since = rooms->users->now;
-		list_append(&rooms->idle, &room->idle_link);
-		rooms_release(rooms, room);
-	}
-	return NULL;
-}
-
-bool cursor_is_behind(const struct cursor *cursor)
-{
-	return cursor->is_reset || cursor->has_lost_presence ||
-	       cursor->at.seq < cursor->room->log.next ||
-	       (cursor->wants_presence && cursor->presence_at.seq < cursor->room->presence->next);
-}
-
-int cursor_ask_presence(struct cursor *cursor)
-{
-	struct room *room = cursor->room;
-
-	if (cursor->wants_presence)
-		return 0;
-	if (!room->presence) {
-		room->presence = malloc(sizeof *room->presence);
-		if (!room->presence)
-			return -ENOMEM;
-		log_init(room->presence);
-	}
-	room->n_presence++;
-	cursor->wants_presence = true;
-	log_seek(room->presence, room->presence->next, &cursor->presence_at);
-	return 0;
-}
-
-void room_tell_presence(
-	struct rooms *rooms, struct room *room, const char *verb, struct text author)
-{
-	char line[16 + TARGET_LEN_MAX + AUTHOR_LEN_MAX], *frame;
-	int n;
-
-	if (!room->presence || room->n_cursors > PRESENCE_READERS_MAX)
-		return;
-	n = snprintf(line, sizeof line, "%s %.*s %.*s", verb, (int)room->target_len, room->key,
-		(int)author.len, author.data);
-	if (log_reserve(room->presence, (size_t)n, PRESENCE_BYTES, &frame) < 0) {
-		room_lose_presence(rooms, room);
-	} else {
-		memcpy(frame, line, (size_t)n);
-		log_commit(room->presence, (size_t)n, 0);
-	}
-	if (!list_is_linked(&room->dirty_link))
-		list_append(&rooms->dirty, &room->dirty_link);
 }

@@ -14,24 +14,6 @@
 #include "broker/users.h"
 #include "protocol/number.h"
 
-struct session;
-
-/* The highest id= that one publisher said in one room. */
-struct publisher {
-	struct table_link link;   /* in room.publishers */
-	struct list recent_link;  /* in room.publishers */
-	struct list account_link; /* in the account's publishers */
-	struct room *room;
-	struct user *user; /* a reference */
-	struct {
-		uint64_t label; /* pub= */
-		uint64_t uid;
-		uint64_t room;
-	} key;
-	uint64_t id;  /* the highest appended */
-	uint64_t seq; /* its number */
-};
-
 struct room {
 	struct table_link link; /* in rooms.by_key */
 	struct list rooms_link; /* in rooms.all, in order of number */
@@ -65,25 +47,6 @@ static inline bool room_is_conversation(const struct room *room)
 
 /* Is NAME of UID one of the two of a conversation? */
 bool room_has_party(const struct room *room, struct text name, uid_t uid);
-
-/* A reader of a room. Owned by its session. */
-struct cursor {
-	struct table_link link;   /* in rooms.cursors, by session and room */
-	uint64_t key[2];          /* numbers of session and room */
-	uint64_t number;          /* counts up over all cursors */
-	struct list room_link;    /* in room.cursors */
-	struct list session_link; /* in session.cursors */
-	struct list pending_link; /* in session.pending while there is something to send */
-	struct room *room;
-	struct session *session;
-	struct log_cursor at;
-	struct log_cursor presence_at;
-	uint64_t asked; /* the since= that a reset answers */
-	bool wants_presence;
-	bool is_reset;
-	bool has_lost_presence;
-	bool is_announced; /* placed by direct: the room's owner is charged for it */
-};
 
 struct rooms {
 	struct table by_key, cursors, publishers;
@@ -144,24 +107,3 @@ struct author {
  * number. Returns 0 or ROOM_E_DUPLICATE with the number, ROOM_E_OLD, -ENOMEM. */
 int room_append(struct rooms *rooms, struct room *room, struct author *author, struct text id,
 	uint64_t value, struct text body, uint64_t time, uint64_t *ret_seq);
-
-/* The cursor of SESSION_NUMBER in ROOM, or NULL. */
-struct cursor *rooms_find_cursor(struct rooms *rooms, uint64_t session_number, struct room *room);
-
-/* A cursor at the end of ROOM, charged to the session's user by the caller.
- * Returns it or NULL without memory. */
-struct cursor *cursor_new(
-	struct rooms *rooms, struct room *room, struct session *session, uint64_t session_number);
-
-/* Remove it; the room goes too if nothing is left. Returns NULL. */
-struct cursor *cursor_free(struct rooms *rooms, struct cursor *cursor);
-
-/* Is there something to send for it? */
-bool cursor_is_behind(const struct cursor *cursor);
-
-/* Ask for presence from now on. -ENOMEM. */
-int cursor_ask_presence(struct cursor *cursor);
-
-/* Tell those who asked that a person came (or went): VERB is "JOINED" or "PARTED". */
-void room_tell_presence(
-	struct rooms *rooms, struct room *room, const char *verb, struct text author);

@@ -9,7 +9,7 @@
 #include <stdint.h>
 
 #include "broker/loop.h"
-#include "broker/room.h"
+#include "broker/cursor.h"
 #include "broker/users.h"
 
 struct broker;

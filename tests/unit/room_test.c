@@ -8,7 +8,7 @@
 #include <string.h>
 #include <cmocka.h>
 
-#include "broker/room.h"
+#include "broker/cursor.h"
 #include "protocol/frame.h"
 
 struct house {

@@ -1,0 +1,127 @@
+/* cursor.c - see cursor.h. */
+#include "broker/cursor.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* What is kept of a room's presence. */
+#define PRESENCE_BYTES (16 * 1024)
+
+struct cursor *rooms_find_cursor(struct rooms *rooms, uint64_t session_number, struct room *room)
+{
+	uint64_t key[2] = { session_number, room->number };
+	struct table_link *link;
+
+	link = table_find(&rooms->cursors, (struct text){ (char *)key, sizeof key });
+	return link ? container_of(link, struct cursor, link) : NULL;
+}
+
+/* It is not told any more, but that is told. */
+static void room_lose_presence(struct rooms *rooms, struct room *room)
+{
+	list_for_each (link, &room->cursors) {
+		struct cursor *cursor = container_of(link, struct cursor, room_link);
+
+		cursor->has_lost_presence = cursor->wants_presence;
+	}
+	if (!list_is_linked(&room->dirty_link))
+		list_append(&rooms->dirty, &room->dirty_link);
+}
+
+struct cursor *cursor_new(
+	struct rooms *rooms, struct room *room, struct session *session, uint64_t session_number)
+{
+	struct cursor *cursor = calloc(1, sizeof *cursor);
+
+	if (!cursor)
+		return NULL;
+	cursor->key[0] = session_number;
+	cursor->key[1] = room->number;
+	if (table_add(&rooms->cursors, &cursor->link,
+		    (struct text){ (char *)cursor->key, sizeof cursor->key }) < 0) {
+		free(cursor);
+		return NULL;
+	}
+	cursor->number = rooms->next_cursor++;
+	cursor->room = room;
+	cursor->session = session;
+	list_init(&cursor->session_link);
+	list_init(&cursor->pending_link);
+	list_append(&room->cursors, &cursor->room_link);
+	if (room->n_cursors++ == 0)
+		list_unlink(&room->idle_link);
+	log_seek(&room->log, room->log.next, &cursor->at);
+	/* too many now for presence: those who asked are told so */
+	if (room->n_cursors == PRESENCE_READERS_MAX + 1 && room->presence)
+		room_lose_presence(rooms, room);
+	return cursor;
+}
+
+struct cursor *cursor_free(struct rooms *rooms, struct cursor *cursor)
+{
+	struct room *room = cursor->room;
+
+	list_unlink(&cursor->room_link);
+	list_unlink(&cursor->session_link);
+	list_unlink(&cursor->pending_link);
+	table_remove(&rooms->cursors, &cursor->link);
+	if (cursor->wants_presence && --room->n_presence == 0) {
+		log_deinit(room->presence);
+		free(room->presence);
+		room->presence = NULL;
+	}
+	free(cursor);
+	if (--room->n_cursors == 0) {
+		room->idle_since = rooms->users->now;
+		list_append(&rooms->idle, &room->idle_link);
+		rooms_release(rooms, room);
+	}
+	return NULL;
+}
+
+bool cursor_is_behind(const struct cursor *cursor)
+{
+	return cursor->is_reset || cursor->has_lost_presence ||
+	       cursor->at.seq < cursor->room->log.next ||
+	       (cursor->wants_presence && cursor->presence_at.seq < cursor->room->presence->next);
+}
+
+int cursor_ask_presence(struct cursor *cursor)
+{
+	struct room *room = cursor->room;
+
+	if (cursor->wants_presence)
+		return 0;
+	if (!room->presence) {
+		room->presence = malloc(sizeof *room->presence);
+		if (!room->presence)
+			return -ENOMEM;
+		log_init(room->presence);
+	}
+	room->n_presence++;
+	cursor->wants_presence = true;
+	log_seek(room->presence, room->presence->next, &cursor->presence_at);
+	return 0;
+}
+
+void room_tell_presence(
+	struct rooms *rooms, struct room *room, const char *verb, struct text author)
+{
+	char line[16 + TARGET_LEN_MAX + AUTHOR_LEN_MAX], *frame;
+	int n;
+
+	if (!room->presence || room->n_cursors > PRESENCE_READERS_MAX)
+		return;
+	n = snprintf(line, sizeof line, "%s %.*s %.*s", verb, (int)room->target_len, room->key,
+		(int)author.len, author.data);
+	if (log_reserve(room->presence, (size_t)n, PRESENCE_BYTES, &frame) < 0) {
+		room_lose_presence(rooms, room);
+	} else {
+		memcpy(frame, line, (size_t)n);
+		log_commit(room->presence, (size_t)n, 0);
+	}
+	if (!list_is_linked(&room->dirty_link))
+		list_append(&rooms->dirty, &room->dirty_link);
+}

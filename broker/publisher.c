@@ -1,0 +1,156 @@
+/* publisher.c - see publisher.h. */
+#include "broker/publisher.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "protocol/frame.h"
+#include "protocol/limits.h"
+
+/* Of the publishers of a room, what one uid can hold, so that it can not push out
+ * everybody else's. */
+#define PUBLISHERS_OF_UID (PUBLISHERS_MAX / 4)
+
+/* The same over all rooms, for an account: 3 MiB. */
+#define PUBLISHERS_OF_ACCOUNT 16384
+
+void publisher_free(struct rooms *rooms, struct publisher *publisher)
+{
+	publisher->user->account->n_publishers--;
+	list_unlink(&publisher->account_link);
+	list_unlink(&publisher->recent_link);
+	table_remove(&rooms->publishers, &publisher->link);
+	publisher->room->n_publishers--;
+	rooms->epoch++; /* a session may have it at hand */
+	users_put(rooms->users, publisher->user);
+	free(publisher);
+}
+
+void publisher_note(struct publisher *publisher, uint64_t id, uint64_t seq)
+{
+	struct list *recent = &publisher->room->publishers;
+	struct list *account = &publisher->user->account->publishers;
+
+	publisher->id = id;
+	publisher->seq = seq;
+	if (recent->prev != &publisher->recent_link) {
+		list_unlink(&publisher->recent_link);
+		list_append(recent, &publisher->recent_link);
+	}
+	if (account->prev != &publisher->account_link) {
+		list_unlink(&publisher->account_link);
+		list_append(account, &publisher->account_link);
+	}
+}
+
+static struct publisher *room_find_publisher(
+	struct rooms *rooms, struct room *room, const struct author *author)
+{
+	uint64_t key[3] = { author->label, author->uid, room->number };
+	struct table_link *link;
+
+	link = table_find(&rooms->publishers, (struct text){ (char *)key, sizeof key });
+	return link ? container_of(link, struct publisher, link) : NULL;
+}
+
+/* The one to forget: the uid's own least recent when it has its share, else the
+ * least recent of all. */
+static void room_forget_publisher(struct rooms *rooms, struct room *room, uid_t uid)
+{
+	struct publisher *own = NULL;
+	unsigned n_own = 0;
+
+	list_for_each (link, &room->publishers) {
+		struct publisher *publisher = container_of(link, struct publisher, recent_link);
+
+		if (publisher->key.uid == uid) {
+			own = own ? own : publisher;
+			n_own++;
+		}
+	}
+	if (n_own >= PUBLISHERS_OF_UID)
+		publisher_free(rooms, own);
+	else if (room->n_publishers >= PUBLISHERS_MAX)
+		publisher_free(rooms,
+			container_of(list_first(&room->publishers), struct publisher, recent_link));
+}
+
+struct publisher *room_get_publisher(
+	struct rooms *rooms, struct room *room, const struct author *author)
+{
+	struct publisher *publisher;
+	struct user *user;
+
+	if (author->publisher && author->publisher_room == room->number &&
+		author->publisher_epoch == rooms->epoch)
+		return author->publisher;
+	publisher = room_find_publisher(rooms, room, author);
+	if (publisher)
+		return publisher;
+	if (users_get(rooms->users, author->uid, &user) < 0)
+		return NULL;
+	if (room->n_publishers >= PUBLISHERS_OF_UID)
+		room_forget_publisher(rooms, room, author->uid);
+	if (user->account->n_publishers >= PUBLISHERS_OF_ACCOUNT)
+		publisher_free(rooms, container_of(list_first(&user->account->publishers),
+					      struct publisher, account_link));
+	publisher = calloc(1, sizeof *publisher);
+	if (publisher) {
+		publisher->key.label = author->label;
+		publisher->key.uid = author->uid;
+		publisher->key.room = room->number;
+		if (table_add(&rooms->publishers, &publisher->link,
+			    (struct text){ (char *)&publisher->key, sizeof publisher->key }) < 0) {
+			free(publisher);
+			publisher = NULL;
+		}
+	}
+	if (!publisher) {
+		users_put(rooms->users, user);
+		return NULL;
+	}
+	publisher->room = room;
+	publisher->user = user;
+	list_append(&room->publishers, &publisher->recent_link);
+	list_append(&user->account->publishers, &publisher->account_link);
+	room->n_publishers++;
+	user->account->n_publishers++;
+	return publisher;
+}
+
+/* Where is message VALUE of this publisher? It is at or before publisher->seq. A
+ * walk from there, so many records back at most: what one repeated request may
+ * cost. */
+int room_find_message(struct room *room, const struct publisher *publisher,
+	const struct author *author, uint64_t value, uint64_t *ret_seq)
+{
+	uint64_t back = MIN((uint64_t)PUBLISHERS_MAX, publisher->seq);
+	uint64_t from = MAX(publisher->seq + 1 - back, room->log.first);
+	struct log_cursor cursor, next;
+	char wanted[64];
+	struct text frame, p;
+	struct frame parsed;
+	uint64_t uid;
+	int n;
+
+	if (value == publisher->id) {
+		*ret_seq = publisher->seq;
+		return ROOM_E_DUPLICATE;
+	}
+	n = snprintf(wanted, sizeof wanted, "%s:%lu", author->label_text, (unsigned long)value);
+	if (from > publisher->seq)
+		return ROOM_E_OLD;
+	log_seek(&room->log, from, &cursor);
+	for (; cursor.seq <= publisher->seq && log_read_one(&room->log, &cursor, &frame, &next);
+		cursor = next) {
+		if (frame_parse(&parsed, frame) || parsed.n_words < 6)
+			continue;
+		p = frame_get(&parsed, 6, "p");
+		if (text_equal(p, (struct text){ wanted, (size_t)n }) &&
+			number_parse(parsed.word[5], &uid) && uid == author->uid) {
+			*ret_seq = cursor.seq;
+			return ROOM_E_DUPLICATE;
+		}
+	}
+	return ROOM_E_OLD;
+}
