@@ -207,7 +207,7 @@ static int broker_init_loop(struct broker *broker)
 	sigset_t mask;
 	int r;
 
-	r = loop_init(&broker->loop);
+	r = loop_init(&broker->loop, broker->config->look_us);
 	if (r < 0)
 		return r;
 	sigemptyset(&mask);

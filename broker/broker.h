@@ -27,6 +27,7 @@ struct broker_config {
 	mode_t mode;
 	gid_t group, admin_group; /* (gid_t)-1: none */
 	const char *limits_path;  /* NULL: none */
+	uint64_t look_us;         /* see protocol/look.h; 0: none */
 	struct settings settings; /* from --limit, over the defaults; owned by the caller */
 };
 

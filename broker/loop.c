@@ -10,8 +10,9 @@
 
 #define EVENTS_MAX 256
 
-int loop_init(struct loop *loop)
+int loop_init(struct loop *loop, uint64_t look_us)
 {
+	look_init(&loop->look, look_us);
 	loop->fd = epoll_create1(EPOLL_CLOEXEC);
 	return loop->fd < 0 ? -errno : 0;
 }
@@ -51,7 +52,7 @@ void loop_wait(struct loop *loop, uint64_t timeout_ns, uint64_t *ret_now)
 	struct timespec ts;
 	int n;
 
-	n = epoll_wait(loop->fd, events, EVENTS_MAX,
+	n = look_wait(&loop->look, loop->fd, events, EVENTS_MAX,
 		timeout_ns == UINT64_MAX ? -1
 		: ms > INT_MAX           ? INT_MAX
 					 : (int)ms);

@@ -3,6 +3,8 @@
 
 #include <stdint.h>
 
+#include "protocol/look.h"
+
 struct watch {
 	int fd; /* owned by who embeds the watch; -1 when closed */
 	void (*ready)(struct watch *watch, uint32_t events);
@@ -10,10 +12,11 @@ struct watch {
 
 struct loop {
 	int fd;
+	struct look look;
 };
 
-/* Returns 0 or -errno. */
-int loop_init(struct loop *loop);
+/* LOOK_US: how long to look before sleeping, see protocol/look.h. Returns 0 or -errno. */
+int loop_init(struct loop *loop, uint64_t look_us);
 void loop_deinit(struct loop *loop);
 
 /* EVENTS as in epoll_ctl(2). The watch must stay until it is removed and the round

@@ -25,6 +25,7 @@ enum {
 	OPTION_ADMIN_GROUP,
 	OPTION_LIMIT,
 	OPTION_LIMITS,
+	OPTION_LOOK,
 	OPTION_TEST,
 	OPTION_VERSION,
 	OPTION_HELP,
@@ -42,6 +43,8 @@ static const struct {
 	[OPTION_ADMIN_GROUP] = { "admin-group", "GROUP", "may write the admin FIFO, too" },
 	[OPTION_LIMIT] = { "limit", "[USER:]NAME=VALUE", "set one limit; may be given again" },
 	[OPTION_LIMITS] = { "limits", "FILE", "read limits from FILE, again at SIGHUP" },
+	[OPTION_LOOK] = { "look", "MICROSECONDS",
+		"look for work so long before sleeping (100); 0 is off" },
 	[OPTION_TEST] = { "test", NULL, "check the options and the limits, then exit" },
 	[OPTION_VERSION] = { "version", NULL, "print the version" },
 	[OPTION_HELP] = { "help", NULL, "print this" },
@@ -146,6 +149,11 @@ static int option_parse(struct broker_config *config, int option, char *argument
 	case OPTION_LIMIT:
 		r = settings_set(&config->settings, text_of(argument));
 		return r ? usage("--limit %s: %s", argument, settings_strerror(r)) : 0;
+	case OPTION_LOOK:
+		return look_parse(argument, &config->look_us)
+			       ? usage("--look %s is not a number of microseconds up to %d",
+					 argument, LOOK_US_MAX)
+			       : 0;
 	default: /* OPTION_LIMITS */
 		config->limits_path = argument;
 		return 0;
@@ -252,6 +260,7 @@ int main(int argc, char **argv)
 		.mode = 0666,
 		.group = (gid_t)-1,
 		.admin_group = (gid_t)-1,
+		.look_us = LOOK_US_DEFAULT,
 	};
 	bool is_test = false;
 	int r;

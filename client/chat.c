@@ -110,9 +110,14 @@ static int chat_refused(struct chat *chat)
 static int chat_configure(struct chat *chat, const struct chat_config *config)
 {
 	const char *name = config->name;
+	uint64_t look_us;
 	int r;
 
-	r = link_init(&chat->link);
+	r = look_parse(secure_getenv("CHAT_LOOK"), &look_us);
+	if (r)
+		return session_fail(
+			chat, r, "CHAT_LOOK is not a number of microseconds up to %d", LOOK_US_MAX);
+	r = link_init(&chat->link, look_us);
 	if (r)
 		return session_fail(chat, r, "%s", strerror(-r));
 	r = inbox_init(&chat->inbox);

@@ -40,11 +40,12 @@ static int link_watch(struct link *link, int fd)
 	return epoll_ctl(link->epoll, EPOLL_CTL_ADD, fd, &event) < 0 ? -errno : 0;
 }
 
-int link_init(struct link *link)
+int link_init(struct link *link, uint64_t look_us)
 {
 	int r;
 
 	*link = (struct link){ .epoll = -1, .timer = -1, .wake = -1, .socket = -1 };
+	look_init(&link->look, look_us);
 	link->epoll = epoll_create1(EPOLL_CLOEXEC);
 	link->timer = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK);
 	link->wake = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
@@ -188,5 +189,7 @@ int link_wait(struct link *link, uint64_t deadline_ns)
 		left = deadline_ns > now ? (deadline_ns - now + NS_PER_MS - 1) / NS_PER_MS : 0;
 		timeout = left > INT_MAX ? INT_MAX : (int)left;
 	}
-	return epoll_wait(link->epoll, &event, 1, timeout) < 0 && errno == EINTR ? -EINTR : 0;
+	return look_wait(&link->look, link->epoll, &event, 1, timeout) < 0 && errno == EINTR
+		       ? -EINTR
+		       : 0;
 }

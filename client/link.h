@@ -9,11 +9,14 @@
 #include <sys/types.h>
 #include <sys/uio.h>
 
+#include "protocol/look.h"
+
 struct link {
 	int epoll; /* owned, as are the others; -1 when not open */
 	int timer; /* readable from the time of the next attempt on */
 	int wake;  /* eventfd, readable while is_awake */
 	int socket;
+	struct look look;
 	bool is_awake;
 	bool is_blocked; /* the socket was full; EPOLLOUT is asked for */
 	bool is_deaf;    /* the other end does not read any more */
@@ -25,8 +28,9 @@ uint64_t link_time(void);
 /* Nanoseconds of CLOCK_MONOTONIC. */
 uint64_t link_now(void);
 
-/* Make LINK ready for link_deinit(), then open all but the socket. 0 or -errno. */
-int link_init(struct link *link);
+/* Make LINK ready for link_deinit(), then open all but the socket. LOOK_US: see
+ * protocol/look.h. 0 or -errno. */
+int link_init(struct link *link, uint64_t look_us);
 void link_deinit(struct link *link);
 
 /* Connect to PATH, at once or not at all. On success RET_UID is the broker's user.

@@ -44,7 +44,7 @@ static void test_watches(void **state)
 	int one[2], two[2], fd;
 	uint64_t now = 0, before;
 
-	assert_int_equal(loop_init(&loop), 0);
+	assert_int_equal(loop_init(&loop, 0), 0);
 	assert_int_equal(pipe(one), 0);
 	assert_int_equal(pipe(two), 0);
 	a.watch.fd = one[0];

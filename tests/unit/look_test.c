@@ -1,0 +1,165 @@
+/* look_test.c - the look before sleeping, on a clock and an epoll of its own. */
+#include <errno.h>
+#include <sched.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/epoll.h>
+#include <time.h>
+
+#include <cmocka.h>
+
+#include "protocol/base.h"
+#include "protocol/look.h"
+
+#define US     UINT64_C(1000)
+#define MS     (1000 * US)
+#define LIMIT  (100 * US)
+#define NOBODY 3 /* an epoll descriptor: never used */
+
+/* The world: when the next event comes, and what look_wait() did about it. */
+static struct {
+	uint64_t now, event_at;
+	unsigned n_yields, n_sleeps;
+} world;
+
+int __wrap_clock_gettime(clockid_t clock, struct timespec *ret_now);
+int __wrap_sched_yield(void);
+int __wrap_epoll_wait(int epoll, struct epoll_event *events, int n_max, int timeout_ms);
+
+int __wrap_clock_gettime(clockid_t clock, struct timespec *ret_now)
+{
+	*ret_now = (struct timespec){ (time_t)(world.now / 1000000000),
+		(long)(world.now % 1000000000) };
+	return 0;
+}
+
+int __wrap_sched_yield(void)
+{
+	world.n_yields++;
+	world.now += US;
+	return 0;
+}
+
+int __wrap_epoll_wait(int epoll, struct epoll_event *events, int n_max, int timeout_ms)
+{
+	uint64_t until = world.now + (uint64_t)timeout_ms * MS;
+
+	if (timeout_ms != 0) {
+		world.n_sleeps++;
+		world.now = timeout_ms > 0 ? MIN(until, world.event_at) : world.event_at;
+	}
+	return world.now >= world.event_at ? 1 : 0;
+}
+
+/* Wait for an event that comes in so many us; returns the yields it took. */
+static unsigned wait_us(struct look *look, uint64_t us, int timeout_ms, int wanted)
+{
+	struct epoll_event event;
+
+	world.event_at = world.now + us * US;
+	world.n_yields = world.n_sleeps = 0;
+	assert_int_equal(look_wait(look, NOBODY, &event, 1, timeout_ms), wanted);
+	return world.n_yields;
+}
+
+static void test_looks_while_it_pays(void **state)
+{
+	struct look look = { .limit_ns = LIMIT };
+
+	assert_int_equal(wait_us(&look, 30, -1, 1), 0); /* nothing is known yet */
+	assert_int_equal(world.n_sleeps, 1);
+	for (int i = 0; i < 10; i++) {
+		assert_int_equal(wait_us(&look, 30, -1, 1), 30);
+		assert_int_equal(world.n_sleeps, 0);
+	}
+	/* what is there is taken at once */
+	assert_int_equal(wait_us(&look, 0, -1, 1), 0);
+	assert_int_equal(world.n_sleeps, 0);
+}
+
+static void test_gives_up(void **state)
+{
+	struct look look = { .limit_ns = LIMIT };
+	unsigned n_yields = 0;
+
+	for (int i = 0; i < 100; i++)
+		(void)wait_us(&look, 30, -1, 1);
+	for (int i = 0; i < 100; i++) {
+		n_yields += wait_us(&look, 5000, -1, 1);
+		assert_int_equal(world.n_sleeps, 1);
+	}
+	/* a busy past is worth four looks in vain, and each is as long as the limit */
+	assert_int_equal(n_yields, 4 * LIMIT / US);
+	/* one long pause in a busy time does not end it */
+	for (int i = 0; i < 4; i++)
+		(void)wait_us(&look, 30, -1, 1);
+	(void)wait_us(&look, 5000, -1, 1);
+	assert_int_equal(wait_us(&look, 30, -1, 1), 30);
+}
+
+static void test_timeouts(void **state)
+{
+	struct look look = { .limit_ns = LIMIT };
+
+	for (int i = 0; i < 4; i++)
+		(void)wait_us(&look, 30, -1, 1);
+	assert_int_equal(wait_us(&look, 30, 0, 0), 0); /* who does not wait does not look */
+	assert_int_equal(world.n_sleeps, 0);
+	assert_int_equal(wait_us(&look, 9000, 5, 0), LIMIT / US);
+	assert_int_equal(world.n_sleeps, 1);
+}
+
+static void test_off(void **state)
+{
+	struct look look;
+	cpu_set_t all, one;
+
+	assert_int_equal(sched_getaffinity(0, sizeof all, &all), 0);
+	look_init(&look, 0);
+	for (int i = 0; i < 10; i++) {
+		assert_int_equal(wait_us(&look, 30, -1, 1), 0);
+		assert_int_equal(world.n_sleeps, 1);
+	}
+	CPU_ZERO(&one);
+	for (int i = 0; CPU_COUNT(&one) == 0; i++)
+		if (CPU_ISSET(i, &all))
+			CPU_SET(i, &one);
+	assert_int_equal(sched_setaffinity(0, sizeof one, &one), 0);
+	look_init(&look, 100);
+	assert_int_equal(look.limit_ns, 0);
+	assert_int_equal(sched_setaffinity(0, sizeof all, &all), 0);
+	look_init(&look, 100);
+	assert_int_equal(look.limit_ns, CPU_COUNT(&all) > 1 ? LIMIT : 0);
+}
+
+static void test_parse(void **state)
+{
+	uint64_t us;
+
+	assert_int_equal(look_parse(NULL, &us), 0);
+	assert_int_equal(us, LOOK_US_DEFAULT);
+	assert_int_equal(look_parse("", &us), 0);
+	assert_int_equal(us, LOOK_US_DEFAULT);
+	assert_int_equal(look_parse("0", &us), 0);
+	assert_int_equal(us, 0);
+	assert_int_equal(look_parse("10000", &us), 0);
+	assert_int_equal(us, 10000);
+	assert_int_equal(look_parse("10001", &us), -EINVAL);
+	assert_int_equal(look_parse("-1", &us), -EINVAL);
+	assert_int_equal(look_parse("5us", &us), -EINVAL);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_looks_while_it_pays),
+		cmocka_unit_test(test_gives_up),
+		cmocka_unit_test(test_timeouts),
+		cmocka_unit_test(test_off),
+		cmocka_unit_test(test_parse),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
