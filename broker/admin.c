@@ -130,8 +130,8 @@ static int call_say_in(struct call *call, struct text room_name, struct text bod
 		return call_refuse(call, "rooms: the broker's user is at its limit");
 	if (r < 0)
 		return r;
-	r = room_append(&broker->rooms, room, &author, (struct text){ "", 0 }, 0, body,
-		broker_now(broker), &seq);
+	rooms_take_up(&broker->rooms, broker_now(broker));
+	r = room_append(&broker->rooms, room, &author, (struct text){ "", 0 }, 0, body, &seq);
 	if (r < 0) {
 		rooms_release(&broker->rooms, room);
 		return r;

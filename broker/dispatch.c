@@ -62,6 +62,8 @@ int dispatch_frame(struct session *session, struct text packet)
 	struct frame frame;
 	int r;
 
+	if (session->state == SESSION_OPEN && handle_say_again(session, packet))
+		return 0;
 	r = frame_parse(&frame, packet);
 	if (r) {
 		refuse_parse(session, &frame, r);

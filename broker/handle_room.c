@@ -103,8 +103,10 @@ static int target_room(struct session *session, const struct frame *frame, struc
 		*ret_room = NULL;
 		return refuse_room(session, frame, r ? r : ROOM_E_NONE);
 	}
-	session->last_room = *ret_room;
-	session->last_epoch = rooms->epoch;
+	if (!room_is_wall(*ret_room)) {
+		session->last_room = *ret_room;
+		session->last_epoch = rooms->epoch;
+	}
 	return 0;
 }
 
@@ -247,7 +249,7 @@ int handle_say_in(struct session *session, const struct frame *frame, struct tex
 	r = target_room(session, frame, target, true, &room);
 	if (r || !room)
 		return r;
-	if (text_equal(room->link.key, TEXT("wall")) && !session_is_admin(session)) {
+	if (room_is_wall(room) && !session_is_admin(session)) {
 		answer_refuse(
 			session, frame, CODE_DENIED, "only the broker's user and root speak here");
 		rooms_release(&broker->rooms, room);
@@ -255,8 +257,7 @@ int handle_say_in(struct session *session, const struct frame *frame, struct tex
 	}
 	if (room_is_conversation(room))
 		reader_join_direct(broker, room);
-	r = room_append(
-		&broker->rooms, room, &session->author, id, value, body, broker->packet_time, &seq);
+	r = room_append(&broker->rooms, room, &session->author, id, value, body, &seq);
 	switch (r) {
 	case 0:
 	case ROOM_E_DUPLICATE:
@@ -272,6 +273,53 @@ int handle_say_in(struct session *session, const struct frame *frame, struct tex
 		break;
 	}
 	return 0;
+}
+
+/* Parse "SAY room [id=N] LF body" where ROOM is the one spoken in last, in one pass:
+ * what is compared with its name and is digits else needs no other look. False when it
+ * is anything else. */
+static bool say_parse_again(const struct room *room, struct text packet, struct text *ret_id,
+	uint64_t *ret_value, struct text *ret_body)
+{
+	struct text key = room->link.key;
+	const char *p = packet.data, *end = packet.data + packet.len;
+	uint64_t value = 0;
+
+	if (packet.len < strlen("SAY ") + key.len || memcmp(p, "SAY ", strlen("SAY ")) != 0 ||
+		memcmp(p + strlen("SAY "), key.data, key.len) != 0)
+		return false;
+	p += strlen("SAY ") + key.len;
+	*ret_id = (struct text){ p, 0 };
+	if (end - p > (ptrdiff_t)strlen(" id=") && memcmp(p, " id=", strlen(" id=")) == 0) {
+		p += strlen(" id=");
+		ret_id->data = p;
+		for (; p < end && (unsigned char)(*p - '0') <= 9; p++)
+			value = value * 10 + (unsigned char)(*p - '0');
+		ret_id->len = (size_t)(p - ret_id->data);
+		/* with one digit less than the most it can not have wrapped */
+		if (value == 0 || ret_id->len >= NUMBER_DECIMAL_MAX)
+			return false;
+	}
+	if (p == end || *p != '\n')
+		return false;
+	*ret_value = value;
+	*ret_body = (struct text){ p + 1, (size_t)(end - p) - 1 };
+	return ret_body->len <= BODY_LEN_MAX;
+}
+
+bool handle_say_again(struct session *session, struct text packet)
+{
+	struct rooms *rooms = &session->broker->rooms;
+	struct text id, body;
+	uint64_t value, seq;
+	int r;
+
+	if (!session->last_room || session->last_epoch != rooms->epoch ||
+		!say_parse_again(session->last_room, packet, &id, &value, &body) ||
+		(id.len > 0 && !session->author.has_publisher))
+		return false;
+	r = room_append(rooms, session->last_room, &session->author, id, value, body, &seq);
+	return r == 0 || r == ROOM_E_DUPLICATE;
 }
 
 int handle_say(struct session *session, const struct frame *frame)

@@ -16,10 +16,6 @@
 #include "protocol/number.h"
 #include "protocol/record.h"
 
-/* A MSG line without its body: verb, target, two numbers, author, p=. */
-#define MSG_LINE_MAX                                                                               \
-	(4 + TARGET_LEN_MAX + 2 * (NUMBER_DECIMAL_MAX + 1) + 2 + AUTHOR_LEN_MAX + 3 +              \
-		NUMBER_HEX_LEN + 1 + NUMBER_DECIMAL_MAX + 1)
 _Static_assert(RECORD_HEADER_LEN + MSG_LINE_MAX + BODY_LEN_MAX + 7 <= BATCH_LEN_MAX,
 	"the largest record fits one packet");
 
@@ -249,31 +245,71 @@ static char *put(char *dst, const char *data, size_t len)
 	return dst + len;
 }
 
-/* ID is 0 where there is none. */
-static size_t room_compose(struct rooms *rooms, const struct room *room, char *frame,
-	const struct author *author, uint64_t id, struct text body, uint64_t time)
+void rooms_take_up(struct rooms *rooms, uint64_t time)
 {
-	char *p = frame;
+	rooms->time = time;
+	rooms->line.author = NULL;
+}
 
-	/* a packet of messages has one time: 19 digits are worth keeping */
-	if (time != rooms->time) {
-		rooms->time_len = number_put(rooms->time_text, time);
-		rooms->time = time;
-	}
+/* "MSG room SEQ TIME author[ p=LABEL:" */
+static void line_start(struct msg_line *line, const struct room *room, const struct author *author,
+	bool has_id, uint64_t time)
+{
+	char *p = line->text;
 
+	line->author = author;
+	line->room = room;
+	line->has_id = has_id;
+	line->seq = room->log.next;
 	p = put(p, "MSG ", 4);
 	p = put(p, room->key, room->target_len);
 	*p++ = ' ';
-	p += number_put(p, room->log.next);
+	line->seq_at = (size_t)(p - line->text);
+	line->seq_len = number_put(p, line->seq);
+	p += line->seq_len;
 	*p++ = ' ';
-	p = put(p, rooms->time_text, rooms->time_len);
+	p += number_put(p, time);
 	*p++ = ' ';
 	p = put(p, author->name.data, author->name.len);
-	if (id > 0) {
+	if (has_id) {
 		p = put(p, " p=", 3);
 		p = put(p, author->label_text, NUMBER_HEX_LEN);
 		*p++ = ':';
-		p += number_put(p, id); /* as it is looked for: without leading zeros */
+	}
+	line->len = (size_t)(p - line->text);
+}
+
+/* Count the number in the line up by one. False when it has a digit more now. */
+static bool line_count(struct msg_line *line)
+{
+	char *first = line->text + line->seq_at, *p = first + line->seq_len - 1;
+
+	line->seq++;
+	while (*p == '9') {
+		if (p == first)
+			return false;
+		*p-- = '0';
+	}
+	++*p;
+	return true;
+}
+
+static size_t room_compose(struct rooms *rooms, const struct room *room, char *frame,
+	const struct author *author, struct text id, struct text body, uint64_t time)
+{
+	struct msg_line *line = &rooms->line;
+	char *p;
+
+	if (line->author != author || line->room != room || line->has_id != (id.len > 0) ||
+		line->seq + 1 != room->log.next || !line_count(line))
+		line_start(line, room, author, id.len > 0, time);
+	p = put(frame, line->text, line->len);
+	if (id.len > 0) {
+		while (id.data[0] == '0') { /* as it is looked for */
+			id.data++;
+			id.len--;
+		}
+		p = put(p, id.data, id.len);
 	}
 	*p++ = '\n';
 	p = put(p, body.data, body.len);
@@ -281,9 +317,10 @@ static size_t room_compose(struct rooms *rooms, const struct room *room, char *f
 }
 
 int room_append(struct rooms *rooms, struct room *room, struct author *author, struct text id,
-	uint64_t value, struct text body, uint64_t time, uint64_t *ret_seq)
+	uint64_t value, struct text body, uint64_t *ret_seq)
 {
 	struct publisher *publisher = NULL;
+	uint64_t time = MAX(rooms->time, room->log.last_time);
 	struct log before = { .bytes = room->log.bytes, .taken = room->log.taken };
 	char *frame;
 	int r;
@@ -307,9 +344,9 @@ int room_append(struct rooms *rooms, struct room *room, struct author *author, s
 		room_charge_log(rooms, room, &before); /* it gave old segments up in vain */
 		return r;
 	}
-	time = MAX(time, room->log.last_time);
-	log_commit(&room->log,
-		room_compose(rooms, room, frame, author, publisher ? value : 0, body, time), time);
+	if (!publisher)
+		id.len = 0;
+	log_commit(&room->log, room_compose(rooms, room, frame, author, id, body, time), time);
 	rooms->n_records++;
 	if (publisher)
 		publisher_note(publisher, value, room->log.next - 1);

@@ -45,8 +45,30 @@ static inline bool room_is_conversation(const struct room *room)
 	return room->key[0] == '@';
 }
 
+/* The room in which only the broker's user and root speak. */
+static inline bool room_is_wall(const struct room *room)
+{
+	return room->link.key.len == 4 && memcmp(room->link.key.data, "wall", 4) == 0;
+}
+
 /* Is NAME of UID one of the two of a conversation? */
 bool room_has_party(const struct room *room, struct text name, uid_t uid);
+
+/* A MSG line without its body: verb, target, two numbers, author, p=. */
+#define MSG_LINE_MAX                                                                               \
+	(4 + TARGET_LEN_MAX + 2 * (NUMBER_DECIMAL_MAX + 1) + 2 + AUTHOR_LEN_MAX + 3 +              \
+		NUMBER_HEX_LEN + 1 + NUMBER_DECIMAL_MAX + 1)
+
+/* What the line of the next record has in common with the last one's, when it is of the
+ * same packet, room and author: all but id= and one digit of its number. */
+struct msg_line {
+	const struct author *author; /* NULL: nothing in common */
+	const struct room *room;
+	uint64_t seq;
+	bool has_id;
+	size_t seq_at, seq_len, len;
+	char text[MSG_LINE_MAX];
+};
 
 struct rooms {
 	struct table by_key, cursors, publishers;
@@ -55,9 +77,8 @@ struct rooms {
 	uint64_t epoch; /* changes whenever a room goes: cached pointers are then stale */
 	uint64_t log_bytes;
 	uint64_t n_records, n_taken_bytes; /* since the start */
-	uint64_t time;                     /* of the last record, anywhere, and as text */
-	char time_text[NUMBER_DECIMAL_MAX];
-	size_t time_len;
+	uint64_t time;                     /* of the packet in hand */
+	struct msg_line line;
 	struct users *users;             /* borrowed */
 	const struct settings *settings; /* borrowed */
 };
@@ -103,7 +124,10 @@ struct author {
 	uint64_t publisher_epoch;
 };
 
+/* A packet is taken up at TIME (CLOCK_REALTIME, ns): what it appends has this time. */
+void rooms_take_up(struct rooms *rooms, uint64_t time);
+
 /* Append one message. ID is the text of id=, len 0 when there is none, VALUE its
  * number. Returns 0 or ROOM_E_DUPLICATE with the number, ROOM_E_OLD, -ENOMEM. */
 int room_append(struct rooms *rooms, struct room *room, struct author *author, struct text id,
-	uint64_t value, struct text body, uint64_t time, uint64_t *ret_seq);
+	uint64_t value, struct text body, uint64_t *ret_seq);

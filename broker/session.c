@@ -147,7 +147,7 @@ static void session_packet(struct session *session, struct text packet)
 {
 	int r;
 
-	session->broker->packet_time = broker_now(session->broker);
+	rooms_take_up(&session->broker->rooms, broker_now(session->broker));
 	if (session->state == SESSION_PLAIN) {
 		r = dispatch_plain(session, packet);
 	} else if (session->state == SESSION_OPEN && packet_is_batch(packet)) {

@@ -75,8 +75,9 @@ static int say(struct house *house, struct room *room, struct author *author, ui
 	char text[24];
 	int n = snprintf(text, sizeof text, "%lu", (unsigned long)id);
 
+	rooms_take_up(&house->rooms, 1);
 	return room_append(&house->rooms, room, author,
-		(struct text){ text, id > 0 ? (size_t)n : 0 }, id, body, 1, ret_seq);
+		(struct text){ text, id > 0 ? (size_t)n : 0 }, id, body, ret_seq);
 }
 
 static void expect_said(
@@ -114,11 +115,11 @@ static void test_record(void **state)
 	struct text frame;
 	uint64_t seq;
 
+	rooms_take_up(&house->rooms, 50);
 	assert_int_equal(
-		room_append(&house->rooms, room, &author, TEXT("007"), 7, TEXT("a\nb"), 50, &seq),
-		0);
-	assert_int_equal(
-		room_append(&house->rooms, room, &plain, TEXT(""), 0, TEXT(""), 40, &seq), 0);
+		room_append(&house->rooms, room, &author, TEXT("007"), 7, TEXT("a\nb"), &seq), 0);
+	rooms_take_up(&house->rooms, 40);
+	assert_int_equal(room_append(&house->rooms, room, &plain, TEXT(""), 0, TEXT(""), &seq), 0);
 	log_seek(&room->log, 1, &cursor);
 	assert_true(log_read_one(&room->log, &cursor, &frame, &next) > 0);
 	/* the number as it is, however it was written */
@@ -127,6 +128,42 @@ static void test_record(void **state)
 	assert_true(log_read_one(&room->log, &next, &frame, &cursor) > 0);
 	assert_true(text_equal(frame, TEXT("MSG r 2 50 n1 1001\n")));
 	expect_duplicate(house, room, &author, 7, 1);
+}
+
+/* The records of one packet share most of their line: what they do not share is right,
+ * whoever speaks where in it. */
+static void test_packet(void **state)
+{
+	struct house *house = *state;
+	struct room *rooms[2] = { house_room(house, "r", 0), house_room(house, "rr", 0) };
+	struct author authors[2] = { author_of(0, 0xab), author_of(1, 0) };
+	uint64_t n_said[2] = { 0 }, seq;
+
+	rooms_take_up(&house->rooms, 50);
+	/* across 9 and 99; runs of one author in one room, and changes of each */
+	for (uint64_t i = 1; i <= 240; i++) {
+		unsigned at = i / 7 % 2, who = i / 11 % 2;
+		struct log_cursor cursor, next;
+		char id[24], want[96];
+		struct text frame;
+		int n = snprintf(id, sizeof id, "%s%lu", i % 5 ? "" : "00", (unsigned long)i);
+
+		assert_int_equal(
+			room_append(&house->rooms, rooms[at], &authors[who],
+				(struct text){ id, who ? 0 : (size_t)n }, i, TEXT("b"), &seq),
+			0);
+		assert_int_equal(seq, ++n_said[at]);
+		log_seek(&rooms[at]->log, seq, &cursor);
+		assert_true(log_read_one(&rooms[at]->log, &cursor, &frame, &next) > 0);
+		if (who)
+			n = snprintf(want, sizeof want, "MSG %s %lu 50 n1 1001\nb", rooms[at]->key,
+				(unsigned long)seq);
+		else
+			n = snprintf(want, sizeof want,
+				"MSG %s %lu 50 n0 1000 p=00000000000000ab:%lu\nb", rooms[at]->key,
+				(unsigned long)seq, (unsigned long)i);
+		assert_true(text_equal(frame, (struct text){ want, (size_t)n }));
+	}
 }
 
 static void test_once(void **state)
@@ -470,17 +507,28 @@ static void test_presence(void **state)
 
 int main(void)
 {
-	static void (*const tests[])(void **) = { test_record, test_once, test_once_far_back,
-		test_once_after_retention, test_publishers_of_one_user, test_publishers_of_all,
-		test_ceiling, test_ceiling_empties, test_owners, test_conversations, test_expire,
-		test_presence };
-	static const char *const names[] = { "record", "once", "once far back",
-		"once after retention", "publishers of one user", "publishers of all", "ceiling",
-		"ceiling empties", "owners", "conversations", "expire", "presence" };
+	static const struct {
+		const char *name;
+		void (*test)(void **state);
+	} tests[] = {
+		{ "record", test_record },
+		{ "packet", test_packet },
+		{ "once", test_once },
+		{ "once far back", test_once_far_back },
+		{ "once after retention", test_once_after_retention },
+		{ "publishers of one user", test_publishers_of_one_user },
+		{ "publishers of all", test_publishers_of_all },
+		{ "ceiling", test_ceiling },
+		{ "ceiling empties", test_ceiling_empties },
+		{ "owners", test_owners },
+		{ "conversations", test_conversations },
+		{ "expire", test_expire },
+		{ "presence", test_presence },
+	};
 	struct CMUnitTest units[ARRAY_LEN(tests)];
 
 	for (size_t i = 0; i < ARRAY_LEN(tests); i++)
-		units[i] = (struct CMUnitTest){ names[i], tests[i], house_setup, house_teardown,
-			NULL };
+		units[i] = (struct CMUnitTest){ tests[i].name, tests[i].test, house_setup,
+			house_teardown, NULL };
 	return cmocka_run_group_tests(units, NULL, NULL);
 }
