@@ -65,7 +65,7 @@ struct session {
 
 /* The packets a session is read in one turn, unless its time is over before
  * (BROKER_TURN_NS), and the frames of a batch after which the clock is looked at. */
-#define SESSION_TURN_PACKETS 16
+#define SESSION_TURN_PACKETS 4
 #define SESSION_CLOCK_FRAMES 16
 
 /* What a session that closes is given to take its last packets, ns. */

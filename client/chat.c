@@ -487,7 +487,6 @@ PUBLIC int chat_send(
 	struct chat *chat, const char *target, const void *body, size_t len, unsigned flags)
 {
 	struct say say = { text_of(target), body, len, 0 };
-	size_t unsent;
 	int r;
 
 	if (chat->state == SESSION_ENDED)
@@ -515,13 +514,14 @@ PUBLIC int chat_send(
 	if (say.result < 0)
 		return session_fail(chat, say.result, "%s", strerror(-say.result));
 	chat->last_id++;
-	if (!(flags & CHAT_MORE))
+	if (flags & CHAT_MORE) {
+		session_push_full(chat);
+	} else {
 		session_mark(chat);
-	unsent = outbox_unsent(&chat->outbox);
-	if (!(flags & CHAT_MORE) || unsent >= chat->tried_len + BATCH_LEN_MAX)
 		session_push(chat);
+	}
 	if (say.result == OUTBOX_E_MARKED)
-		session_poll(chat); /* acknowledgements are due */
+		session_listen(chat); /* acknowledgements are due */
 	session_settle(chat);
 	return 0;
 }

@@ -17,8 +17,8 @@
 #include "protocol/text.h"
 
 #define OUTBOX_LEN_MAX       (1024 * 1024) /* unacknowledged bytes at which a sender waits */
-#define OUTBOX_MARK_LEN      (16 * 1024)
-#define OUTBOX_MARK_MESSAGES 256
+#define OUTBOX_MARK_LEN      (128 * 1024)  /* of which it is told in eighths */
+#define OUTBOX_MARK_MESSAGES 1024
 
 struct outbox {
 	char *data;

@@ -255,22 +255,38 @@ static bool session_push_joins(struct chat *chat)
 	return n_sent > 0;
 }
 
-void session_push(struct chat *chat)
+/* Send packets while more than KEEP bytes of the outbox are unsent. */
+static void session_push_outbox(struct chat *chat, size_t keep)
 {
 	struct text slice;
 
+	while (chat->state == SESSION_UP && outbox_unsent(&chat->outbox) > keep) {
+		slice = outbox_slice(&chat->outbox);
+		if (!session_send_batch(chat, slice))
+			break;
+		outbox_advance(&chat->outbox, slice.len);
+	}
+	chat->tried_len = outbox_unsent(&chat->outbox);
+}
+
+void session_push(struct chat *chat)
+{
 	if (chat->state != SESSION_RESUMING && chat->state != SESSION_UP)
 		return;
 	while (chat->join_at < chat->cursors.n_slots && chat->n_joins > 0)
 		if (!session_push_joins(chat))
 			break;
-	while (chat->state == SESSION_UP) {
-		slice = outbox_slice(&chat->outbox);
-		if (slice.len == 0 || !session_send_batch(chat, slice))
-			break;
-		outbox_advance(&chat->outbox, slice.len);
-	}
-	chat->tried_len = outbox_unsent(&chat->outbox);
+	session_push_outbox(chat, 0);
+}
+
+void session_push_full(struct chat *chat)
+{
+	size_t unsent = outbox_unsent(&chat->outbox);
+
+	/* a full socket is tried again when there is a packet more */
+	if (unsent > BATCH_LEN_MAX &&
+		(!chat->link.is_blocked || unsent >= chat->tried_len + BATCH_LEN_MAX))
+		session_push_outbox(chat, BATCH_LEN_MAX);
 }
 
 /* ---- cursors of a new connection ---- */
@@ -450,13 +466,18 @@ static int session_pump(struct chat *chat)
 	return 1;
 }
 
-void session_poll(struct chat *chat)
+void session_listen(struct chat *chat)
 {
 	session_scan_rest(chat);
 	session_tick(chat);
 	for (int n = 0; n < TURN_MAX && chat->inbox.stored_len < STORE_LEN_EASY; n++)
 		if (session_pump(chat) == 0)
 			break;
+}
+
+void session_poll(struct chat *chat)
+{
+	session_listen(chat);
 	session_push(chat);
 }
 

@@ -132,6 +132,9 @@ void session_check_joins(struct chat *chat);
 /* Send what can be sent. */
 void session_push(struct chat *chat);
 
+/* Send the packets that are full: more is to come. */
+void session_push_full(struct chat *chat);
+
 /* A message was said that nothing else follows: see that it is acknowledged soon,
  * also for a program that says a line now and then and never flushes. */
 void session_mark(struct chat *chat);
@@ -142,7 +145,10 @@ void session_tick(struct chat *chat);
 /* Read a packet to be delivered at once. Returns 1 when something happened. */
 int session_read(struct chat *chat);
 
-/* Let everything arrive that is there, send what can be sent; never waits. */
+/* Let everything arrive that is there; never waits. */
+void session_listen(struct chat *chat);
+
+/* The same, and send what can be sent. */
 void session_poll(struct chat *chat);
 
 /* The same until IS_DONE, or DEADLINE_NS. Returns 0, -ETIMEDOUT or end_error. */
