@@ -4,6 +4,10 @@
  * that starts there or later. It finds a number or a time without walking the
  * segment, and cuts a slice at a record border without walking the slice.
  *
+ * A record's CRC is computed when it is first read as part of a slice: what is said is
+ * written in pieces, and to read it back at once would wait for each of them. Slices
+ * are mostly read from where the last one ended, so a mark tells what is done.
+ *
  * A cursor holds a pointer to its segment. The segment's number says whether the
  * pointer is still good: segments go from the front only, so a number at or above
  * the oldest one's is alive.
@@ -33,6 +37,7 @@ struct segment {
 	uint64_t next;  /* number behind its last record */
 	uint32_t number;
 	uint32_t used;
+	uint32_t sealed; /* up to here every record has its CRC */
 	uint32_t size;
 	uint32_t n_index;
 	struct index_entry *index; /* behind the data, in the same allocation */
@@ -164,7 +169,7 @@ void log_commit(struct log *log, size_t frame_len, uint64_t time)
 {
 	struct segment *segment = log->newest;
 
-	record_seal(segment->data + segment->used, frame_len);
+	record_close(segment->data + segment->used, frame_len);
 	while (segment->n_index * INDEX_STRIDE <= segment->used)
 		segment->index[segment->n_index++] = (struct index_entry){
 			.offset = segment->used,
@@ -294,12 +299,40 @@ size_t log_read_one(const struct log *log, struct log_cursor *cursor, struct tex
 	return record_size(frame.len);
 }
 
+/* Move CURSOR to the last border of the index that is not behind LIMIT, if there is one
+ * behind it. */
+static void segment_cut(const struct segment *segment, uint32_t limit, struct log_cursor *cursor)
+{
+	uint32_t i = MIN(limit / INDEX_STRIDE, segment->n_index - 1);
+
+	for (; segment->index[i].offset > cursor->offset; i--)
+		if (segment->index[i].offset <= limit) {
+			cursor->offset = segment->index[i].offset;
+			cursor->seq = segment->first + segment->index[i].seq;
+			return;
+		}
+}
+
+/* Give the records from FROM to TO their CRC. */
+static void segment_seal(struct segment *segment, uint32_t from, uint32_t to)
+{
+	uint32_t at = MIN(MAX(from, segment->sealed), to);
+
+	if (from <= segment->sealed)
+		segment->sealed = MAX(to, segment->sealed);
+	while (at < to) {
+		char *record = segment->data + at;
+
+		record_seal(record);
+		at += (uint32_t)record_size(record_frame(record).len);
+	}
+}
+
 size_t log_read(const struct log *log, struct log_cursor *cursor, size_t max,
 	const char **ret_records, struct log_cursor *ret_next)
 {
 	struct segment *segment;
 	struct text frame;
-	uint32_t limit;
 
 	if (!log_resolve(log, cursor))
 		return 0;
@@ -309,15 +342,11 @@ size_t log_read(const struct log *log, struct log_cursor *cursor, size_t max,
 	if (segment->used - cursor->offset <= max) {
 		ret_next->offset = segment->used;
 		ret_next->seq = segment->next;
-		return segment->used - cursor->offset;
+	} else {
+		segment_cut(segment, cursor->offset + (uint32_t)max, ret_next);
+		if (ret_next->offset == cursor->offset)
+			(void)log_read_one(log, cursor, &frame, ret_next);
 	}
-	limit = cursor->offset + (uint32_t)max;
-	for (uint32_t i = MIN(limit / INDEX_STRIDE, segment->n_index - 1);
-		segment->index[i].offset > cursor->offset; i--)
-		if (segment->index[i].offset <= limit) {
-			ret_next->offset = segment->index[i].offset;
-			ret_next->seq = segment->first + segment->index[i].seq;
-			return ret_next->offset - cursor->offset;
-		}
-	return log_read_one(log, cursor, &frame, ret_next);
+	segment_seal(segment, cursor->offset, ret_next->offset);
+	return ret_next->offset - cursor->offset;
 }

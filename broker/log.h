@@ -62,7 +62,7 @@ uint64_t log_find_time(const struct log *log, uint64_t time);
 /* The records at the cursor: as many whole ones as lie together and fit MAX bytes,
  * at least one. Borrowed until the log changes. Returns their bytes, 0 at the end
  * of the log. The cursor must not be before first. *ret_next is the cursor behind
- * them. */
+ * them. They have their CRC from now on, if they had not. */
 size_t log_read(const struct log *log, struct log_cursor *cursor, size_t max,
 	const char **ret_records, struct log_cursor *ret_next);
 

@@ -168,29 +168,32 @@ static uint32_t record_crc(const char *record, uint32_t len)
 	return crc ? crc : 1;
 }
 
-static void record_put(char *record, size_t frame_len, uint32_t crc)
-{
-	uint64_t header = (uint64_t)crc << 32 | frame_len, word;
-	char *last = record + record_size(frame_len) - sizeof word;
-	unsigned rest = (unsigned)frame_len % sizeof word;
-
-	/* the last word, with zeros behind the frame: a loop would not know how few */
-	if (rest > 0) {
-		memcpy(&word, last, sizeof word);
-		word &= (UINT64_C(1) << 8 * rest) - 1;
-		memcpy(last, &word, sizeof word);
-	}
-	memcpy(record, &header, sizeof header);
-}
-
-void record_seal(char *record, size_t frame_len)
-{
-	record_put(record, frame_len, record_crc(record, (uint32_t)frame_len));
-}
-
 void record_close(char *record, size_t frame_len)
 {
-	record_put(record, frame_len, 0);
+	uint64_t header = frame_len; /* and a CRC of 0 */
+	char *end = record + RECORD_HEADER_LEN + frame_len;
+	unsigned n_zeros = -(unsigned)frame_len % 8;
+
+	memcpy(record, &header, sizeof header);
+	/* in stores of known size, and nothing is read: what was just written in pieces
+	 * would be waited for */
+	if (n_zeros & 4) {
+		memset(end, 0, 4);
+		end += 4;
+	}
+	if (n_zeros & 2) {
+		memset(end, 0, 2);
+		end += 2;
+	}
+	if (n_zeros & 1)
+		*end = 0;
+}
+
+void record_seal(char *record)
+{
+	uint32_t crc = record_crc(record, (uint32_t)record_frame(record).len);
+
+	memcpy(record + 4, &crc, sizeof crc);
 }
 
 int record_next(const char **at, const char *end, struct text *ret_frame)

@@ -30,12 +30,13 @@ static inline size_t record_size(size_t frame_len)
 	return (RECORD_HEADER_LEN + frame_len + 7) & ~(size_t)7;
 }
 
-/* The frame is in place at RECORD + RECORD_HEADER_LEN: write the header before
- * it, with the CRC, and the zeros after it. RECORD holds record_size() bytes. */
-void record_seal(char *record, size_t frame_len);
-
-/* The same with a CRC of 0, "not computed": for requests and answers. */
+/* The frame is in place at RECORD + RECORD_HEADER_LEN: write the header before it,
+ * with a CRC of 0, "not computed", and the zeros after it. RECORD holds
+ * record_size() bytes. */
 void record_close(char *record, size_t frame_len);
+
+/* Give a closed record its CRC: what goes to readers, and stays. */
+void record_seal(char *record);
 
 /* Read the record at *AT, move *AT behind it. END bounds it.
  * Returns 0, RECORD_E_END or RECORD_E_BROKEN. */

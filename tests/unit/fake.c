@@ -125,7 +125,8 @@ void fake_add(struct fake *fake, const char *format, ...)
 		fake->batch_len = BATCH_START_LEN;
 	}
 	memcpy(fake->batch + fake->batch_len + RECORD_HEADER_LEN, frame, (size_t)len);
-	record_seal(fake->batch + fake->batch_len, (size_t)len);
+	record_close(fake->batch + fake->batch_len, (size_t)len);
+	record_seal(fake->batch + fake->batch_len);
 	fake->batch_len += record_size((size_t)len);
 }
 

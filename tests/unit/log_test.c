@@ -88,6 +88,7 @@ static size_t expect_slice(struct model *model, struct log_cursor *cursor, size_
 	struct text frame = { NULL, 0 };
 	uint64_t seq = cursor->seq;
 	size_t size = log_read(&model->log, cursor, max, &records, &next);
+	uint32_t crc;
 
 	if (cursor->seq == model->log.next) {
 		assert_int_equal(size, 0);
@@ -96,6 +97,8 @@ static size_t expect_slice(struct model *model, struct log_cursor *cursor, size_
 	assert_true(size > 0 && size <= max);
 	at = records;
 	while (at < records + size) {
+		memcpy(&crc, at + 4, sizeof crc);
+		assert_int_not_equal(crc, 0); /* "not computed" */
 		assert_int_equal(record_check(at), 0);
 		assert_int_equal(record_next(&at, records + size, &frame), 0);
 		expect_frame(model, frame, seq++);

@@ -140,8 +140,7 @@ static void test_layout(void **state)
 	memcpy(want_sealed, want_closed, sizeof record);
 	for (int i = 0; i < 4; i++)
 		want_sealed[4 + i] = (unsigned char)(crc >> 8 * i);
-	memset(record + RECORD_HEADER_LEN + 9, 0xee, 7);
-	record_seal((char *)record, 9);
+	record_seal((char *)record);
 	assert_memory_equal(record, want_sealed, sizeof record);
 	assert_int_equal(record_check((char *)record), 0);
 }
@@ -156,7 +155,8 @@ static void test_seal_and_check(void **state)
 		const char *at = record;
 
 		memset(record, 'x', size);
-		record_seal(record, len);
+		record_close(record, len);
+		record_seal(record);
 		assert_int_equal(record_check(record), 0);
 		assert_int_equal(record_next(&at, record + size, &frame), 0);
 		assert_ptr_equal(at, record + size);
@@ -179,7 +179,8 @@ static void test_check_covers_length(void **state)
 
 	memset(record, 0, sizeof record);
 	memcpy(record + RECORD_HEADER_LEN, "0123456789abcde", 15);
-	record_seal(record, 15);
+	record_close(record, 15);
+	record_seal(record);
 	for (uint32_t len = 1; len <= 24; len++) {
 		memcpy(record, &len, sizeof len);
 		assert_int_equal(record_check(record), len == 15 ? 0 : RECORD_E_BROKEN);
@@ -203,7 +204,8 @@ static void test_crc_of_zero(void **state)
 	memcpy(record + RECORD_HEADER_LEN, &found, sizeof found);
 	assert_int_equal(bitwise(bitwise(0, &len, 4), record + RECORD_HEADER_LEN, 4), 0);
 
-	record_seal(record, 4);
+	record_close(record, 4);
+	record_seal(record);
 	memcpy(&crc, record + 4, sizeof crc);
 	assert_int_not_equal(crc, 0);
 	assert_int_equal(record_check(record), 0);
@@ -275,11 +277,12 @@ static void test_largest(void **state)
 	const char *at = record;
 	struct text frame = TEXT("");
 
-	record_seal(record, PACKET_LEN_MAX);
+	record_close(record, PACKET_LEN_MAX);
+	record_seal(record);
 	assert_int_equal(record_next(&at, record + size, &frame), 0);
 	assert_int_equal(frame.len, PACKET_LEN_MAX);
 	at = record;
-	record_seal(record, PACKET_LEN_MAX + 1);
+	record_close(record, PACKET_LEN_MAX + 1);
 	assert_int_equal(record_next(&at, record + size, &frame), RECORD_E_BROKEN);
 }
 
