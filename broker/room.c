@@ -279,21 +279,6 @@ static void line_start(struct msg_line *line, const struct room *room, const str
 	line->len = (size_t)(p - line->text);
 }
 
-/* Count the number in the line up by one. False when it has a digit more now. */
-static bool line_count(struct msg_line *line)
-{
-	char *first = line->text + line->seq_at, *p = first + line->seq_len - 1;
-
-	line->seq++;
-	while (*p == '9') {
-		if (p == first)
-			return false;
-		*p-- = '0';
-	}
-	++*p;
-	return true;
-}
-
 static size_t room_compose(struct rooms *rooms, const struct room *room, char *frame,
 	const struct author *author, struct text id, struct text body, uint64_t time)
 {
@@ -301,7 +286,8 @@ static size_t room_compose(struct rooms *rooms, const struct room *room, char *f
 	char *p;
 
 	if (line->author != author || line->room != room || line->has_id != (id.len > 0) ||
-		line->seq + 1 != room->log.next || !line_count(line))
+		++line->seq != room->log.next ||
+		!number_count(line->text + line->seq_at, line->seq_len))
 		line_start(line, room, author, id.len > 0, time);
 	p = put(frame, line->text, line->len);
 	if (id.len > 0) {

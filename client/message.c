@@ -112,55 +112,85 @@ static void message_read_word(struct message *message, struct text word, struct 
 		message->of = (struct text){ word.data + 3, word.len - 3 };
 }
 
-/* The same person from the same program as the last time: P is behind TIME. False when
- * not so, or not surely. */
-static bool message_same_author(struct message *message, struct text frame, const char *p,
-	const char *line_end, const struct message_memo *memo)
+/* The line that would come next is not this one any more, but the one after it. */
+static void memo_count(struct message_memo *memo)
 {
-	if (memo->author_len == 0 || (size_t)(line_end - p) <= memo->author_len ||
-		memcmp(p, memo->author, memo->author_len) != 0 ||
-		number_word(p + memo->author_len, line_end, &message->n) != line_end)
+	memo->seq++;
+	memo->n++;
+	if (!number_count(memo->line + memo->seq_at, memo->seq_len) ||
+		!number_count(memo->line + memo->n_at, memo->n_len))
+		memo->line_len = 0;
+}
+
+/* Is FRAME what was expected next? */
+static bool message_is_next(struct message *message, struct text frame, struct message_memo *memo)
+{
+	if (memo->line_len == 0 || frame.len < memo->line_len ||
+		memcmp(frame.data, memo->line, memo->line_len) != 0)
 		return false;
-	message->name = (struct text){ p + 1, memo->name_len };
-	message->uid = memo->author_uid;
-	message->of = (struct text){ memo->of_len > 0 ? p + memo->of_at : NULL, memo->of_len };
-	message->has_publisher = true;
-	message->label = memo->author_label;
-	message->body =
-		(struct text){ line_end + 1, frame.len - (size_t)(line_end - frame.data) - 1 };
+	*message = (struct message){
+		.target = { frame.data + 4, memo->target_len },
+		.name = { frame.data + memo->name_at, memo->name_len },
+		.of = { memo->of_at > 0 ? frame.data + memo->of_at : NULL, memo->of_len },
+		.body = { frame.data + memo->line_len, frame.len - memo->line_len },
+		.seq = memo->seq,
+		.time = memo->time,
+		.uid = memo->uid,
+		.has_publisher = true,
+		.label = memo->label,
+		.n = memo->n,
+	};
+	memo_count(memo);
 	return true;
 }
 
-/* LAST is the last word of the line; P is behind TIME. */
-static void message_keep_author(
-	const struct message *message, const char *p, struct text last, struct message_memo *memo)
+/* Expect that the next line is like the one of MESSAGE, whose last word is LAST. */
+static void memo_expect(struct message_memo *memo, const struct message *message, struct text frame,
+	struct text last)
 {
-	const char *colon = memchr(last.data, ':', last.len);
-	size_t len;
+	size_t line_len = (size_t)(message->body.data - frame.data);
+	uint64_t n;
 
-	memo->author_len = 0;
-	if (!message->has_publisher || !colon || memcmp(last.data, "p=", 2) != 0)
+	/* the publisher is the last word, in its usual form, and both are remembered */
+	if (!message->has_publisher || line_len > sizeof memo->line ||
+		last.len <= 3 + NUMBER_HEX_LEN || last.data[2 + NUMBER_HEX_LEN] != ':' ||
+		memcmp(last.data, "p=", 2) != 0 ||
+		memcmp(last.data + 2, memo->label_text, NUMBER_HEX_LEN) != 0 ||
+		message->label != memo->label || message->time != memo->time)
 		return;
-	len = (size_t)(colon - p) + 1;
-	if (len > sizeof memo->author)
+	memo->n_at = (size_t)(last.data - frame.data) + 3 + NUMBER_HEX_LEN;
+	memo->n_len = line_len - 1 - memo->n_at;
+	memo->target_len = message->target.len;
+	memo->seq_at = 4 + memo->target_len + 1;
+	memo->seq_len = (size_t)((const char *)memchr(frame.data + memo->seq_at, ' ', line_len) -
+				 frame.data) -
+			memo->seq_at;
+	if (memo->n_len > DIGITS_MAX ||
+		!number_parse((struct text){ frame.data + memo->n_at, memo->n_len }, &n) ||
+		n != message->n)
 		return;
-	memcpy(memo->author, p, len);
-	memo->author_len = len;
+	memo->name_at = (size_t)(message->name.data - frame.data);
 	memo->name_len = message->name.len;
-	memo->of_at = message->of.data ? (size_t)(message->of.data - p) : 0;
-	memo->of_len = message->of.data ? message->of.len : 0;
-	memo->author_uid = message->uid;
-	memo->author_label = message->label;
+	memo->of_at = message->of.data ? (size_t)(message->of.data - frame.data) : 0;
+	memo->of_len = message->of.len;
+	memo->seq = message->seq;
+	memo->n = message->n;
+	memo->uid = message->uid;
+	memcpy(memo->line, frame.data, line_len);
+	memo->line_len = line_len;
+	memo_count(memo);
 }
 
 int message_parse(struct message *ret_message, struct text frame, struct message_memo *memo)
 {
 	struct message *message = ret_message;
 	const char *p = frame.data + 4, *start = p, *line_end;
-	const char *author;
 	struct text last = { "", 0 };
 	uint64_t uid;
 
+	if (message_is_next(message, frame, memo))
+		return 0;
+	memo->line_len = 0;
 	line_end = memchr(frame.data, '\n', MIN(frame.len, (size_t)LINE_LEN_MAX + 1));
 	if (!line_end)
 		return MESSAGE_E_MALFORMED;
@@ -174,9 +204,6 @@ int message_parse(struct message *ret_message, struct text frame, struct message
 	p = time_word(p + 1, line_end, memo, &message->time);
 	if (!p || *p != ' ')
 		return MESSAGE_E_MALFORMED;
-	if (message_same_author(message, frame, p, line_end, memo))
-		return message->seq == 0 ? MESSAGE_E_MALFORMED : 0;
-	author = p;
 	start = p + 1;
 	p = word_end(start);
 	message->name = (struct text){ start, (size_t)(p - start) };
@@ -188,13 +215,14 @@ int message_parse(struct message *ret_message, struct text frame, struct message
 	message->uid = (uid_t)uid;
 	message->of = (struct text){ NULL, 0 };
 	message->has_publisher = false;
+	message->label = message->n = 0;
 	while (*p == ' ') {
 		start = p + 1;
 		p = word_end(start);
 		last = (struct text){ start, (size_t)(p - start) };
 		message_read_word(message, last, memo);
 	}
-	message_keep_author(message, author, last, memo);
 	message->body = (struct text){ p + 1, frame.len - (size_t)(p - frame.data) - 1 };
+	memo_expect(memo, message, frame, last);
 	return 0;
 }

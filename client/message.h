@@ -21,19 +21,20 @@ struct message {
 	uint64_t label, n; /* of the publisher */
 };
 
-/* Words of the last message: most of the next one's are the same, and comparing is
- * cheaper than reading. Start with zeros. */
+/* What the last message tells of the next one: start with zeros. Most differ from the one
+ * before only in their two numbers, each higher by one, and comparing is cheaper than
+ * reading. */
 struct message_memo {
 	char time_text[24];
 	uint64_t time;
 	char label_text[NUMBER_HEX_LEN];
 	uint64_t label;
-	/* " NAME UID [of=USER] p=PUB:", when that was all of the line behind TIME but N */
-	char author[160];
-	size_t author_len;              /* 0: none is kept */
-	size_t name_len, of_at, of_len; /* within author; of_len 0: there is none */
-	uid_t author_uid;
-	uint64_t author_label;
+	/* the line that comes next if all goes on as it did */
+	char line[256];
+	size_t line_len; /* with its LF; 0: none is kept */
+	size_t target_len, seq_at, seq_len, name_at, name_len, of_at, of_len, n_at, n_len;
+	uint64_t seq, n;
+	uid_t uid;
 };
 
 enum {

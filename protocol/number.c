@@ -74,6 +74,16 @@ size_t number_put(char *dst, uint64_t value)
 	return sizeof digits - at;
 }
 
+bool number_count(char *digits, size_t len)
+{
+	while (len > 0 && digits[len - 1] == '9')
+		digits[--len] = '0';
+	if (len == 0)
+		return false;
+	digits[len - 1]++;
+	return true;
+}
+
 void number_put_hex(char *dst, uint64_t value)
 {
 	static const char hex[] = "0123456789abcdef";

@@ -20,5 +20,9 @@ bool number_parse_hex(struct text text, uint64_t *ret_value);
  * Returns the bytes written. */
 size_t number_put(char *dst, uint64_t value);
 
+/* Count a number that stands as LEN decimal digits up by one, in place. False when it
+ * needs one digit more: all are '0' then. */
+bool number_count(char *digits, size_t len);
+
 /* Write VALUE as 16 lower-case hexadecimal digits, not terminated. */
 void number_put_hex(char *dst, uint64_t value);

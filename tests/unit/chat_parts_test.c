@@ -95,6 +95,18 @@ static void test_message_memo(void **state)
 		"MSG a 4 1234567890123456790 bob 8 of=robert p=0123456789abcdee:8\n",
 		"MSG a 4 1234567890123456790 bob 8 of=robert\np=0123456789abcdee:8\n",
 		"MSG a 4 1234567890123456790 bob 8\n",
+		/* what would come next, and what nearly would */
+		"MSG a 9 1234567890123456790 bob 8 of=robert p=0123456789abcdee:8\nz",
+		"MSG a 10 1234567890123456790 bob 8 of=robert p=0123456789abcdee:9\nz",
+		"MSG a 11 1234567890123456790 bob 8 of=robert p=0123456789abcdee:10\nz",
+		"MSG a 11 1234567890123456790 bob 8 of=robert p=0123456789abcdee:0010\nz",
+		"MSG a 12 1234567890123456790 bob 8 of=robert p=0123456789abcdee:0011\nz",
+		"MSG a 12 1234567890123456790 bob 8 p=1:5 p=0123456789abcdeg:7\nz",
+		"MSG a 13 1234567890123456790 bob 8 p=1:6 p=0123456789abcdeg:8\nz",
+		"MSG a 5 1234567890123456790 bob 8 p=0123456789abcdee:9999999999999999999\nz",
+		"MSG a 6 1234567890123456790 bob 8 p=0123456789abcdee:10000000000000000000\nz",
+		"MSG a 6 1234567890123456790 bob 8 p=0123456789abcdee:18446744073709551615\nz",
+		"MSG a 7 1234567890123456790 bob 8 p=0123456789abcdee:18446744073709551616\nz",
 	};
 
 	for (size_t i = 0; i < ARRAY_LEN(lines) * ARRAY_LEN(lines); i++) {
@@ -117,6 +129,29 @@ static void test_message_memo(void **state)
 			assert_int_equal(message.label, wanted.label);
 			assert_int_equal(message.n, wanted.n);
 		}
+	}
+}
+
+/* A run of one publisher, in which nothing but the two numbers changes. */
+static void test_message_run(void **state)
+{
+	struct message_memo memo = { 0 };
+	struct message message;
+	char line[128];
+
+	for (unsigned i = 1; i < 1200; i++) {
+		snprintf(line, sizeof line,
+			"MSG a %u 1234567890123456790 bob 8 of=robert p=0123456789abcdee:%u\n%u", i,
+			i + 95, i);
+		assert_int_equal(message_parse(&message, text_of(line), &memo), 0);
+		assert_int_equal(message.seq, i);
+		assert_int_equal(message.n, i + 95);
+		assert_int_equal(message.label, 0x0123456789abcdee);
+		assert_int_equal(message.uid, 8);
+		assert_true(text_equal(message.target, TEXT("a")));
+		assert_true(text_equal(message.name, TEXT("bob")));
+		assert_true(text_equal(message.of, TEXT("robert")));
+		assert_true(text_equal(message.body, text_of(strchr(line, '\n') + 1)));
 	}
 }
 
@@ -172,6 +207,7 @@ int main(void)
 		cmocka_unit_test(test_seen),
 		cmocka_unit_test(test_message),
 		cmocka_unit_test(test_message_memo),
+		cmocka_unit_test(test_message_run),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

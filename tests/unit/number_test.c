@@ -146,6 +146,31 @@ static void test_put(void **state)
 	}
 }
 
+static void test_count(void **state)
+{
+	char digits[NUMBER_DECIMAL_MAX + 2], want[NUMBER_DECIMAL_MAX + 2];
+	uint64_t value = 7;
+
+	for (int i = 0; i < 5000; i++) {
+		size_t len = number_put(digits, value);
+
+		digits[len] = 'x'; /* and nothing else is touched */
+		if (number_put(want, value + 1) == len)
+			assert_true(number_count(digits, len));
+		else
+			assert_false(number_count(digits, len));
+		if (number_put(want, value + 1) == len)
+			assert_memory_equal(digits, want, len);
+		assert_int_equal(digits[len], 'x');
+		value = i % 7 ? value + 1 : value * 10 % 1000000000000000000u + 9;
+	}
+	memcpy(digits, "0099", 4);
+	assert_true(number_count(digits, 4));
+	assert_memory_equal(digits, "0100", 4);
+	memcpy(digits, "999", 3);
+	assert_false(number_count(digits, 3));
+}
+
 static void test_put_hex(void **state)
 {
 	static const struct {
@@ -177,6 +202,7 @@ int main(void)
 		cmocka_unit_test(test_parse),
 		cmocka_unit_test(test_parse_hex),
 		cmocka_unit_test(test_put),
+		cmocka_unit_test(test_count),
 		cmocka_unit_test(test_put_hex),
 	};
 
