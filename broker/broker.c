@@ -459,7 +459,7 @@ static void broker_expire(struct broker *broker)
 	unsigned long n_left = 0;
 
 	list_for_each (link, &broker->closing) {
-		struct session *session = container_of(link, struct session, closing_link);
+		struct session *session = container_of(link, struct session, wait_link);
 
 		if (broker->users.now < session->deadline)
 			continue;
@@ -487,7 +487,7 @@ static uint64_t broker_patience(struct broker *broker)
 		wait = MIN(wait, broker->listener.resume_at - MIN(now, broker->listener.resume_at));
 	first = list_first(&broker->closing);
 	if (first) {
-		struct session *session = container_of(first, struct session, closing_link);
+		struct session *session = container_of(first, struct session, wait_link);
 
 		wait = MIN(wait, session->deadline - MIN(now, session->deadline));
 	}

@@ -51,8 +51,8 @@ struct broker {
 	uint64_t n_accepted, n_turned_away, n_packets, n_refused, n_framing, n_kicked;
 	uint64_t n_delivered, n_delivered_bytes, n_gap_records;
 
-	uint64_t round;       /* counts up */
-	uint64_t turn_end;    /* broker_clock() at which the turn in hand is over */
+	uint64_t round;    /* counts up */
+	uint64_t turn_end; /* broker_clock() at which the turn in hand is over */
 	char input[PACKET_LEN_MAX];
 };
 

@@ -24,7 +24,8 @@ static void room_lose_presence(struct rooms *rooms, struct room *room)
 	list_for_each (link, &room->cursors) {
 		struct cursor *cursor = container_of(link, struct cursor, room_link);
 
-		cursor->has_lost_presence = cursor->wants_presence;
+		if (cursor->presence)
+			cursor->presence->is_lost = true;
 	}
 	if (!list_is_linked(&room->dirty_link))
 		list_append(&rooms->dirty, &room->dirty_link);
@@ -67,11 +68,12 @@ struct cursor *cursor_free(struct rooms *rooms, struct cursor *cursor)
 	list_unlink(&cursor->session_link);
 	list_unlink(&cursor->pending_link);
 	table_remove(&rooms->cursors, &cursor->link);
-	if (cursor->wants_presence && --room->n_presence == 0) {
+	if (cursor->presence && --room->n_presence == 0) {
 		log_deinit(room->presence);
 		free(room->presence);
 		room->presence = NULL;
 	}
+	free(cursor->presence);
 	free(cursor);
 	if (--room->n_cursors == 0) {
 		room->idle_since = rooms->users->now;
@@ -83,26 +85,34 @@ struct cursor *cursor_free(struct rooms *rooms, struct cursor *cursor)
 
 bool cursor_is_behind(const struct cursor *cursor)
 {
-	return cursor->is_reset || cursor->has_lost_presence ||
-	       cursor->at.seq < cursor->room->log.next ||
-	       (cursor->wants_presence && cursor->presence_at.seq < cursor->room->presence->next);
+	const struct presence *presence = cursor->presence;
+
+	return cursor->is_reset || cursor->at.seq < cursor->room->log.next ||
+	       (presence && (presence->is_lost || presence->at.seq < cursor->room->presence->next));
 }
 
 int cursor_ask_presence(struct cursor *cursor)
 {
 	struct room *room = cursor->room;
 
-	if (cursor->wants_presence)
+	struct presence *presence;
+
+	if (cursor->presence)
 		return 0;
+	presence = calloc(1, sizeof *presence);
+	if (!presence)
+		return -ENOMEM;
 	if (!room->presence) {
 		room->presence = malloc(sizeof *room->presence);
-		if (!room->presence)
+		if (!room->presence) {
+			free(presence);
 			return -ENOMEM;
+		}
 		log_init(room->presence);
 	}
 	room->n_presence++;
-	cursor->wants_presence = true;
-	log_seek(room->presence, room->presence->next, &cursor->presence_at);
+	log_seek(room->presence, room->presence->next, &presence->at);
+	cursor->presence = presence;
 	return 0;
 }
 

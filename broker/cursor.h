@@ -14,6 +14,12 @@
 
 struct session;
 
+/* Where a cursor that asked for presence stands in it. */
+struct presence {
+	struct log_cursor at;
+	bool is_lost; /* some of it was not kept, and that is to be told */
+};
+
 /* A reader of a room. Owned by its session. */
 struct cursor {
 	struct table_link link;   /* in rooms.cursors, by session and room */
@@ -25,11 +31,9 @@ struct cursor {
 	struct room *room;
 	struct session *session;
 	struct log_cursor at;
-	struct log_cursor presence_at;
-	uint64_t asked; /* the since= that a reset answers */
-	bool wants_presence;
+	struct presence *presence; /* owned; NULL when it was not asked for */
+	uint64_t asked;            /* the since= that a reset answers */
 	bool is_reset;
-	bool has_lost_presence;
 	bool is_announced; /* placed by direct: the room's owner is charged for it */
 };
 

@@ -31,8 +31,9 @@ handler_fn handle_join, handle_part, handle_say, handle_past;
 /* handle_list.c */
 handler_fn handle_who, handle_rooms, handle_stats;
 
-/* Handle PACKET if it is a plain SAY, without a tag, where the session (OPEN) spoke last:
- * most of what comes is. False, with nothing done, when it is not or can not be said. */
+/* Handle PACKET if it is a plain SAY, without a tag, to the room that was named last:
+ * most of what comes is. SESSION is OPEN. False, with nothing done, when it is not or can not be
+ * said. */
 bool handle_say_again(struct session *session, struct text packet);
 
 /* Say BODY in TARGET for the session, whose person is set. */

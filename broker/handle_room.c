@@ -82,12 +82,6 @@ static int target_room(struct session *session, const struct frame *frame, struc
 	struct rooms *rooms = &session->broker->rooms;
 	int r = 0;
 
-	/* most messages go where the last one went */
-	if (session->last_room && session->last_epoch == rooms->epoch &&
-		text_equal(target, session->last_room->link.key)) {
-		*ret_room = session->last_room;
-		return 0;
-	}
 	*ret_room = NULL;
 	if (target.len > 0 && target.data[0] == '@')
 		return target_conversation(session, frame, target, create, ret_room);
@@ -102,10 +96,6 @@ static int target_room(struct session *session, const struct frame *frame, struc
 	if (r || !*ret_room) {
 		*ret_room = NULL;
 		return refuse_room(session, frame, r ? r : ROOM_E_NONE);
-	}
-	if (!room_is_wall(*ret_room)) {
-		session->last_room = *ret_room;
-		session->last_epoch = rooms->epoch;
 	}
 	return 0;
 }
@@ -275,7 +265,7 @@ int handle_say_in(struct session *session, const struct frame *frame, struct tex
 	return 0;
 }
 
-/* Parse "SAY room [id=N] LF body" where ROOM is the one spoken in last, in one pass:
+/* Parse "SAY room [id=N] LF body" where ROOM is that one, in one pass:
  * what is compared with its name and is digits else needs no other look. False when it
  * is anything else. */
 static bool say_parse_again(const struct room *room, struct text packet, struct text *ret_id,
@@ -310,15 +300,17 @@ static bool say_parse_again(const struct room *room, struct text packet, struct 
 bool handle_say_again(struct session *session, struct text packet)
 {
 	struct rooms *rooms = &session->broker->rooms;
+	struct room *room = rooms->latest;
 	struct text id, body;
 	uint64_t value, seq;
 	int r;
 
-	if (!session->last_room || session->last_epoch != rooms->epoch ||
-		!say_parse_again(session->last_room, packet, &id, &value, &body) ||
+	/* into these two not everybody may speak */
+	if (!room || room_is_conversation(room) || room_is_wall(room) ||
+		!say_parse_again(room, packet, &id, &value, &body) ||
 		(id.len > 0 && !session->author.has_publisher))
 		return false;
-	r = room_append(rooms, session->last_room, &session->author, id, value, body, &seq);
+	r = room_append(rooms, room, &session->author, id, value, body, &seq);
 	return r == 0 || r == ROOM_E_DUPLICATE;
 }
 

@@ -88,7 +88,6 @@ int handle_hello(struct session *session, const struct frame *frame)
 	if (pub.data) {
 		session->author.has_publisher = true;
 		session->author.label = label;
-		number_put_hex(session->author.label_text, label);
 	}
 	session->has_direct = direct.data || frame_has(frame, 2, "direct");
 	session_set_state(session, SESSION_OPEN);

@@ -27,39 +27,42 @@ void output_schedule(struct session *session)
 		list_append(&session->broker->flush, &session->flush_link);
 }
 
+/* Make room for NEED more bytes behind what is there. */
 static int output_grow(struct session *session, size_t need)
 {
-	size_t size = MAX(session->output_size * 2, (size_t)256);
-	char *grown;
+	struct output *output = session->output;
+	size_t held = session_output_len(session), old = output ? output->size : 0;
+	size_t size = MAX(old * 2, 256 - sizeof *output);
 
-	if (session->output_at > 0) {
-		memmove(session->output, session->output + session->output_at,
-			session->output_len - session->output_at);
-		session->output_len -= session->output_at;
-		session->output_at = 0;
+	if (output && output->at > 0) {
+		memmove(output->data, output->data + output->at, held);
+		output->at = 0;
+		output->len = (uint32_t)held;
 	}
-	if (session->output_size - session->output_len >= need)
+	if (old - held >= need)
 		return 0;
-	while (size < session->output_len + need)
+	while (size < held + need)
 		size *= 2;
-	if (quota_charge(session->user->account, QUOTA_BYTES, size - session->output_size))
+	if (quota_charge(session->user->account, QUOTA_BYTES, size - old))
 		return QUOTA_E_LIMIT;
-	grown = realloc(session->output, size);
-	if (!grown) {
-		quota_discharge(session->user->account, QUOTA_BYTES, size - session->output_size);
+	output = realloc(session->output, sizeof *output + size);
+	if (!output) {
+		quota_discharge(session->user->account, QUOTA_BYTES, size - old);
 		return -ENOMEM;
 	}
-	session->output = grown;
-	session->output_size = size;
+	output->at = 0;
+	output->len = (uint32_t)held;
+	output->size = (uint32_t)size;
+	session->output = output;
 	return 0;
 }
 
 void output_drop(struct session *session)
 {
-	free(session->output);
-	quota_discharge(session->user->account, QUOTA_BYTES, session->output_size);
-	session->output = NULL;
-	session->output_at = session->output_len = session->output_size = 0;
+	if (!session->output)
+		return;
+	quota_discharge(session->user->account, QUOTA_BYTES, session->output->size);
+	free(TAKE(session->output));
 }
 
 void output_put2(struct session *session, struct text first, struct text second)
@@ -70,7 +73,7 @@ void output_put2(struct session *session, struct text first, struct text second)
 
 	if (session->is_deaf || session->state == SESSION_GONE)
 		return;
-	if (session->output_size - session->output_len < size) {
+	if (!session->output || session->output->size - session->output->len < size) {
 		r = output_grow(session, size);
 		if (r) {
 			session_close(session, false, 0, r < 0 ? "AGAIN" : "QUOTA",
@@ -78,11 +81,11 @@ void output_put2(struct session *session, struct text first, struct text second)
 			return;
 		}
 	}
-	record = session->output + session->output_len;
+	record = session->output->data + session->output->len;
 	memcpy(record + RECORD_HEADER_LEN, first.data, first.len);
 	memcpy(record + RECORD_HEADER_LEN + first.len, second.data, second.len);
 	record_close(record, len);
-	session->output_len += size;
+	session->output->len += (uint32_t)size;
 	output_schedule(session);
 }
 
@@ -151,24 +154,25 @@ static size_t output_slice(const char *at, const char *end)
 
 int output_flush_answers(struct session *session)
 {
-	while (session->output_at < session->output_len) {
-		const char *at = session->output + session->output_at;
+	struct output *output = session->output;
+
+	while (session_output_len(session) > 0) {
+		const char *at = output->data + output->at;
 		struct text frame = record_frame(at);
 		size_t len = record_size(frame.len);
 		int r;
 
 		if (session->has_batch)
-			len = output_slice(at, session->output + session->output_len);
+			len = output_slice(at, output->data + output->len);
 		if (len == record_size(frame.len))
 			r = output_send_text(session, frame);
 		else
 			r = output_send_records(session, at, len);
 		if (r < 0)
 			return r;
-		session->output_at += len;
+		output->at += (uint32_t)len;
 	}
-	if (session->output)
-		output_drop(session);
+	output_drop(session);
 	return 0;
 }
 
@@ -224,19 +228,20 @@ static int output_send_gap(struct session *session, const struct room *room, uin
 static int output_flush_presence(struct session *session, struct cursor *cursor)
 {
 	struct log *log = cursor->room->presence;
+	struct presence *presence = cursor->presence;
 	int r;
 
-	if (cursor->presence_at.seq < log->first) {
-		cursor->has_lost_presence = true;
-		log_seek(log, log->first, &cursor->presence_at);
+	if (presence->at.seq < log->first) {
+		presence->is_lost = true;
+		log_seek(log, log->first, &presence->at);
 	}
-	if (cursor->has_lost_presence) {
+	if (presence->is_lost) {
 		r = output_send_gap(session, cursor->room, 0, 0, "presence");
 		if (r < 0)
 			return r;
-		cursor->has_lost_presence = false;
+		presence->is_lost = false;
 	}
-	return output_send_log(session, log, &cursor->presence_at);
+	return output_send_log(session, log, &presence->at);
 }
 
 /* Send one slice for CURSOR, after what must be said before it. */
@@ -245,7 +250,7 @@ static int output_flush_cursor(struct session *session, struct cursor *cursor)
 	struct log *log = &cursor->room->log;
 	int r = 0;
 
-	if (cursor->wants_presence)
+	if (cursor->presence)
 		r = output_flush_presence(session, cursor);
 	if (r == 0 && cursor->is_reset) {
 		r = output_send_gap(session, cursor->room, cursor->asked, 0, "reset");

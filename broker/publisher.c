@@ -21,7 +21,8 @@ void publisher_free(struct rooms *rooms, struct publisher *publisher)
 	list_unlink(&publisher->recent_link);
 	table_remove(&rooms->publishers, &publisher->link);
 	publisher->room->n_publishers--;
-	rooms->epoch++; /* a session may have it at hand */
+	if (rooms->line.publisher == publisher) /* which has it at hand */
+		rooms->line.author = NULL;
 	users_put(rooms->users, publisher->user);
 	free(publisher);
 }
@@ -81,9 +82,6 @@ struct publisher *room_get_publisher(
 	struct publisher *publisher;
 	struct user *user;
 
-	if (author->publisher && author->publisher_room == room->number &&
-		author->publisher_epoch == rooms->epoch)
-		return author->publisher;
 	publisher = room_find_publisher(rooms, room, author);
 	if (publisher)
 		return publisher;
@@ -137,7 +135,8 @@ int room_find_message(struct room *room, const struct publisher *publisher,
 		*ret_seq = publisher->seq;
 		return ROOM_E_DUPLICATE;
 	}
-	n = snprintf(wanted, sizeof wanted, "%s:%lu", author->label_text, (unsigned long)value);
+	n = snprintf(wanted, sizeof wanted, "%016lx:%lu", (unsigned long)author->label,
+		(unsigned long)value);
 	if (from > publisher->seq)
 		return ROOM_E_OLD;
 	log_seek(&room->log, from, &cursor);

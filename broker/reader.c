@@ -103,7 +103,7 @@ static void reader_announce(struct session *session, struct room *room, uint64_t
 		return;
 	r = reader_place(session, room, true, &cursor);
 	/* nobody asked for this line: told often enough, it must not fill what is kept */
-	if (r && session->output_len - session->output_at > ANSWERS_HELD_MAX)
+	if (r && session_output_len(session) > ANSWERS_HELD_MAX)
 		return;
 	if (r)
 		n = snprintf(line, sizeof line,

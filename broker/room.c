@@ -57,7 +57,8 @@ static void room_free(struct rooms *rooms, struct room *room)
 	while (!list_is_empty(&room->publishers))
 		publisher_free(rooms,
 			container_of(list_first(&room->publishers), struct publisher, recent_link));
-	rooms->epoch++;
+	if (rooms->latest == room)
+		rooms->latest = NULL;
 	table_remove(&rooms->by_key, &room->link);
 	list_unlink(&room->rooms_link);
 	list_unlink(&room->owner_link);
@@ -80,9 +81,14 @@ void rooms_deinit(struct rooms *rooms)
 
 struct room *rooms_find(struct rooms *rooms, struct text name)
 {
-	struct table_link *link = table_find(&rooms->by_key, name);
+	struct table_link *link;
 
-	return link ? container_of(link, struct room, link) : NULL;
+	if (rooms->latest && text_equal(name, rooms->latest->link.key))
+		return rooms->latest;
+	link = table_find(&rooms->by_key, name);
+	if (link)
+		rooms->latest = container_of(link, struct room, link);
+	return link ? rooms->latest : NULL;
 }
 
 static int room_new(struct rooms *rooms, struct text key, size_t target_len, struct user *user,
@@ -253,13 +259,13 @@ void rooms_take_up(struct rooms *rooms, uint64_t time)
 
 /* "MSG room SEQ TIME author[ p=LABEL:" */
 static void line_start(struct msg_line *line, const struct room *room, const struct author *author,
-	bool has_id, uint64_t time)
+	struct publisher *publisher, uint64_t time)
 {
 	char *p = line->text;
 
 	line->author = author;
 	line->room = room;
-	line->has_id = has_id;
+	line->publisher = publisher;
 	line->seq = room->log.next;
 	p = put(p, "MSG ", 4);
 	p = put(p, room->key, room->target_len);
@@ -271,26 +277,28 @@ static void line_start(struct msg_line *line, const struct room *room, const str
 	p += number_put(p, time);
 	*p++ = ' ';
 	p = put(p, author->name.data, author->name.len);
-	if (has_id) {
+	if (publisher) {
 		p = put(p, " p=", 3);
-		p = put(p, author->label_text, NUMBER_HEX_LEN);
+		number_put_hex(p, author->label);
+		p += NUMBER_HEX_LEN;
 		*p++ = ':';
 	}
 	line->len = (size_t)(p - line->text);
 }
 
 static size_t room_compose(struct rooms *rooms, const struct room *room, char *frame,
-	const struct author *author, struct text id, struct text body, uint64_t time)
+	const struct author *author, struct publisher *publisher, struct text id, struct text body,
+	uint64_t time)
 {
 	struct msg_line *line = &rooms->line;
 	char *p;
 
-	if (line->author != author || line->room != room || line->has_id != (id.len > 0) ||
+	if (line->author != author || line->room != room || line->publisher != publisher ||
 		++line->seq != room->log.next ||
 		!number_count(line->text + line->seq_at, line->seq_len))
-		line_start(line, room, author, id.len > 0, time);
+		line_start(line, room, author, publisher, time);
 	p = put(frame, line->text, line->len);
-	if (id.len > 0) {
+	if (publisher) {
 		while (id.data[0] == '0') { /* as it is looked for */
 			id.data++;
 			id.len--;
@@ -302,7 +310,18 @@ static size_t room_compose(struct rooms *rooms, const struct room *room, char *f
 	return (size_t)(p - frame);
 }
 
-int room_append(struct rooms *rooms, struct room *room, struct author *author, struct text id,
+/* The row of who spoke there last, in this packet, is at hand. */
+static struct publisher *room_publisher(
+	struct rooms *rooms, struct room *room, const struct author *author)
+{
+	const struct msg_line *line = &rooms->line;
+
+	if (line->author == author && line->room == room && line->publisher)
+		return line->publisher;
+	return room_get_publisher(rooms, room, author);
+}
+
+int room_append(struct rooms *rooms, struct room *room, const struct author *author, struct text id,
 	uint64_t value, struct text body, uint64_t *ret_seq)
 {
 	struct publisher *publisher = NULL;
@@ -312,12 +331,9 @@ int room_append(struct rooms *rooms, struct room *room, struct author *author, s
 	int r;
 
 	if (id.len > 0 && author->has_publisher) {
-		publisher = room_get_publisher(rooms, room, author);
+		publisher = room_publisher(rooms, room, author);
 		if (!publisher)
 			return -ENOMEM;
-		author->publisher = publisher;
-		author->publisher_room = room->number;
-		author->publisher_epoch = rooms->epoch;
 		if (value <= publisher->id)
 			return room_find_message(room, publisher, author, value, ret_seq);
 	}
@@ -330,9 +346,8 @@ int room_append(struct rooms *rooms, struct room *room, struct author *author, s
 		room_charge_log(rooms, room, &before); /* it gave old segments up in vain */
 		return r;
 	}
-	if (!publisher)
-		id.len = 0;
-	log_commit(&room->log, room_compose(rooms, room, frame, author, id, body, time), time);
+	log_commit(&room->log, room_compose(rooms, room, frame, author, publisher, id, body, time),
+		time);
 	rooms->n_records++;
 	if (publisher)
 		publisher_note(publisher, value, room->log.next - 1);

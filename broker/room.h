@@ -64,8 +64,8 @@ bool room_has_party(const struct room *room, struct text name, uid_t uid);
 struct msg_line {
 	const struct author *author; /* NULL: nothing in common */
 	const struct room *room;
+	struct publisher *publisher; /* NULL: no id= */
 	uint64_t seq;
-	bool has_id;
 	size_t seq_at, seq_len, len;
 	char text[MSG_LINE_MAX];
 };
@@ -74,7 +74,7 @@ struct rooms {
 	struct table by_key, cursors, publishers;
 	struct list all, idle, dirty;
 	uint64_t next_number, next_cursor;
-	uint64_t epoch; /* changes whenever a room goes: cached pointers are then stale */
+	struct room *latest; /* of rooms_find(): most messages go where the last one went */
 	uint64_t log_bytes;
 	uint64_t n_records, n_taken_bytes; /* since the start */
 	uint64_t time;                     /* of the packet in hand */
@@ -112,16 +112,12 @@ void rooms_release(struct rooms *rooms, struct room *room);
  * ns until the next is due, UINT64_MAX when none is. */
 uint64_t rooms_expire(struct rooms *rooms, uint64_t now);
 
-/* Who says it: for room_append(), which caches there. */
+/* Who says it. */
 struct author {
 	struct text name; /* "NAME UID[ of=USER]" */
 	uid_t uid;
 	bool has_publisher;
-	char label_text[NUMBER_HEX_LEN + 1]; /* pub= */
-	uint64_t label;
-	struct publisher *publisher; /* in the room spoken in last, while the epoch is */
-	uint64_t publisher_room;
-	uint64_t publisher_epoch;
+	uint64_t label; /* pub= */
 };
 
 /* A packet is taken up at TIME (CLOCK_REALTIME, ns): what it appends has this time. */
@@ -129,5 +125,5 @@ void rooms_take_up(struct rooms *rooms, uint64_t time);
 
 /* Append one message. ID is the text of id=, len 0 when there is none, VALUE its
  * number. Returns 0 or ROOM_E_DUPLICATE with the number, ROOM_E_OLD, -ENOMEM. */
-int room_append(struct rooms *rooms, struct room *room, struct author *author, struct text id,
+int room_append(struct rooms *rooms, struct room *room, const struct author *author, struct text id,
 	uint64_t value, struct text body, uint64_t *ret_seq);

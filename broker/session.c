@@ -59,7 +59,7 @@ const char *session_name(const struct session *session)
 static bool session_takes_input(const struct session *session)
 {
 	return session->state > SESSION_NEW && session->state < SESSION_CLOSING &&
-	       !session->is_waiting && session->output_len - session->output_at <= ANSWERS_HELD_MAX;
+	       !session->is_waiting && session_output_len(session) <= ANSWERS_HELD_MAX;
 }
 
 void session_line_up(struct session *session)
@@ -82,15 +82,15 @@ static void session_hold(struct session *session, const char *start, size_t star
 		session_close(session, false, 0, "QUOTA", "bytes: too many unfinished requests");
 		return;
 	}
-	session->held = malloc(len);
+	session->held = malloc(sizeof *session->held + len);
 	if (!session->held) {
 		quota_discharge(session->user->account, QUOTA_BYTES, len);
 		session_close(session, false, 0, "AGAIN", "the broker is out of memory");
 		return;
 	}
-	memcpy(session->held, start, start_len);
-	memcpy(session->held + start_len, rest, rest_len);
-	session->held_len = len;
+	memcpy(session->held->data, start, start_len);
+	memcpy(session->held->data + start_len, rest, rest_len);
+	session->held->len = len;
 }
 
 static void session_framing(struct session *session, const char *what)
@@ -162,12 +162,11 @@ static void session_packet(struct session *session, struct text packet)
 
 static void session_continue_held(struct session *session)
 {
-	char *held = TAKE(session->held);
-	size_t len = session->held_len;
+	struct held *held = TAKE(session->held);
 
 	/* before, so that what has to be held again is not charged twice */
-	quota_discharge(session->user->account, QUOTA_BYTES, len);
-	session_packet(session, (struct text){ held, len });
+	quota_discharge(session->user->account, QUOTA_BYTES, held->len);
+	session_packet(session, (struct text){ held->data, held->len });
 	free(held);
 }
 
@@ -299,13 +298,13 @@ void session_flush(struct session *session)
 		(void)output_flush_pending(session);
 	if (session->state == SESSION_CLOSING &&
 		(session->is_deaf ||
-			(session->is_writable && session->output_at == session->output_len &&
+			(session->is_writable && session_output_len(session) == 0 &&
 				(!session->is_owed || list_is_empty(&session->pending))))) {
 		session_finish(session);
 		return;
 	}
 	session_line_up(session);
-	if (session->output_at < session->output_len || !list_is_empty(&session->pending))
+	if (session_output_len(session) > 0 || !list_is_empty(&session->pending))
 		output_schedule(session);
 }
 
@@ -345,7 +344,6 @@ int session_new(struct broker *broker, int fd, uid_t uid, pid_t pid)
 	list_init(&session->sessions_link);
 	list_init(&session->ready_link);
 	list_init(&session->flush_link);
-	list_init(&session->closing_link);
 	list_init(&session->person_link);
 	list_init(&session->wait_link);
 	list_init(&session->cursors);
@@ -378,14 +376,12 @@ void session_end(struct session *session)
 	reader_part_all(session);
 	list_unlink(&session->ready_link);
 	list_unlink(&session->flush_link);
-	list_unlink(&session->closing_link);
 	list_unlink(&session->wait_link);
 	list_unlink(&session->sessions_link);
-	if (session->output)
-		output_drop(session);
+	output_drop(session);
 	if (session->held) {
+		quota_discharge(session->user->account, QUOTA_BYTES, session->held->len);
 		free(TAKE(session->held));
-		quota_discharge(session->user->account, QUOTA_BYTES, session->held_len);
 	}
 	list_unlink(&session->person_link);
 	users_put_person(&broker->users, TAKE(session->person));
@@ -450,7 +446,7 @@ void session_close(struct session *session, bool is_owed, uint64_t deadline, con
 	session->is_waiting = false;
 	list_unlink(&session->wait_link);
 	session->deadline = deadline ? deadline : broker->users.now + SESSION_CLOSE_NS;
-	list_append(&broker->closing, &session->closing_link);
+	list_append(&broker->closing, &session->wait_link);
 	session_line_up(session);
 	output_schedule(session);
 }

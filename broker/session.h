@@ -24,6 +24,20 @@ enum session_state {
 	SESSION_STATES,
 };
 
+/* Answers as records: those before AT were sent. SIZE is charged to QUOTA_BYTES. */
+struct output {
+	uint32_t at, len, size;
+	char data[];
+};
+
+/* What is left of a packet. LEN is charged to QUOTA_BYTES. */
+struct held {
+	size_t len;
+	char data[];
+};
+
+/* Ten thousand of them that do nothing should cost little: what only some need is
+ * allocated when they need it. */
 struct session {
 	struct watch watch;
 	struct broker *broker;
@@ -45,22 +59,17 @@ struct session {
 	struct list sessions_link; /* in broker.sessions, in order of number */
 	struct list ready_link;    /* in broker.ready while there is input to take */
 	struct list flush_link;    /* in broker.flush while there is output to send */
-	struct list closing_link;  /* in broker.closing, in order of deadline */
 	struct list person_link;
-	struct list wait_link;
+	struct list wait_link; /* in line for a look-up; while closing: in broker.closing */
 
 	struct list cursors, pending;
 	struct author author;
-	struct room *last_room; /* spoken in last, while the epoch is */
-	uint64_t last_epoch;
 
-	char *output; /* answers, as records; owned */
-	size_t output_at, output_len, output_size;
-	char *held; /* the packet that could not be finished; owned */
-	size_t held_len;
+	struct output *output; /* answers that were not sent; owned, NULL when there are none */
+	struct held *held;     /* the packet that could not be finished; owned */
 
-	uint64_t deadline;
-	char *bye; /* owned */
+	uint64_t deadline; /* while closing; broker.closing is in its order */
+	char *bye;         /* owned */
 };
 
 /* The packets a session is read in one turn, unless its time is over before
@@ -81,6 +90,12 @@ static inline bool session_is_plain(const struct session *session)
 {
 	return session->state == SESSION_PLAIN ||
 	       (session->state == SESSION_CLOSING && session->was_plain);
+}
+
+/* Bytes of answers that were not sent. */
+static inline size_t session_output_len(const struct session *session)
+{
+	return session->output ? session->output->len - session->output->at : 0;
 }
 
 /* May it administer: root, or the broker's own user. */

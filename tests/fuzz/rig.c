@@ -270,7 +270,7 @@ static void audit_room(struct audit *audit, const struct room *room)
 		/* whoever is owed something is in line, if it can be sent */
 		if (cursor_is_behind(cursor) && !cursor->session->is_deaf)
 			EXPECT(list_is_linked(&cursor->pending_link));
-		n_presence += cursor->wants_presence;
+		n_presence += cursor->presence != NULL;
 	}
 	EXPECT(n_presence == room->n_presence && (n_presence > 0) == (room->presence != NULL));
 	ledger->used[QUOTA_ROOMS]++;
@@ -281,14 +281,18 @@ static void audit_session(struct audit *audit, const struct session *session)
 {
 	struct ledger *ledger = audit_ledger(audit, session->user);
 
-	EXPECT(session->output_at <= session->output_len);
-	EXPECT(session->output_len <= session->output_size);
-	EXPECT((session->output != NULL) == (session->output_size > 0));
-	EXPECT(session->is_waiting == list_is_linked(&session->wait_link));
+	if (session->output) {
+		EXPECT(session->output->at <= session->output->len);
+		EXPECT(session->output->len <= session->output->size);
+		ledger->used[QUOTA_BYTES] += session->output->size;
+	}
+	if (session->held)
+		ledger->used[QUOTA_BYTES] += session->held->len;
+	EXPECT((session->is_waiting || session->state == SESSION_CLOSING) ==
+		list_is_linked(&session->wait_link));
 	EXPECT(!list_is_linked(&session->ready_link) && !list_is_linked(&session->flush_link));
 	if (session->is_writable && session->state == SESSION_OPEN && !session->is_deaf)
-		EXPECT(list_is_empty(&session->pending) &&
-			session->output_len == session->output_at);
+		EXPECT(list_is_empty(&session->pending) && session_output_len(session) == 0);
 	ledger->used[QUOTA_CONNECTIONS] += session->is_charged;
 	list_for_each (link, &session->cursors) {
 		struct cursor *cursor = container_of(link, struct cursor, session_link);
@@ -297,7 +301,6 @@ static void audit_session(struct audit *audit, const struct session *session)
 		audit_ledger(audit, cursor->is_announced ? cursor->room->owner : session->user)
 			->used[QUOTA_CURSORS]++;
 	}
-	ledger->used[QUOTA_BYTES] += session->output_size + (session->held ? session->held_len : 0);
 }
 
 static void audit_names(struct audit *audit, const struct users *users)

@@ -64,7 +64,6 @@ static struct author author_of(unsigned user, uint64_t label)
 
 	snprintf(names[user], sizeof names[user], "n%u %u", user, 1000 + user);
 	author.name = text_of(names[user]);
-	snprintf(author.label_text, sizeof author.label_text, "%016lx", (unsigned long)label);
 	return author;
 }
 
@@ -474,9 +473,9 @@ static void test_presence(void **state)
 	assert_false(cursor_is_behind(cursors[0]));
 	room_tell_presence(&house->rooms, room, "JOINED", TEXT("n 1 of=m"));
 	assert_true(cursor_is_behind(cursors[0]) && !cursor_is_behind(cursors[2]));
-	assert_true(log_read_one(room->presence, &cursors[0]->presence_at, &frame, &next) > 0);
+	assert_true(log_read_one(room->presence, &cursors[0]->presence->at, &frame, &next) > 0);
 	assert_true(text_equal(frame, TEXT("JOINED r n 1 of=m")));
-	cursors[0]->presence_at = next;
+	cursors[0]->presence->at = next;
 	assert_false(cursor_is_behind(cursors[0]));
 
 	/* it is small, whatever happens */
@@ -486,10 +485,10 @@ static void test_presence(void **state)
 	assert_true(room->presence->first > next.seq);
 
 	/* one reader too many: all who asked are told that they are not told */
-	cursors[0]->presence_at.seq = cursors[1]->presence_at.seq = room->presence->next;
+	cursors[0]->presence->at.seq = cursors[1]->presence->at.seq = room->presence->next;
 	cursors[PRESENCE_READERS_MAX] = cursor_new(&house->rooms, room, NULL, 9999);
-	assert_true(cursors[0]->has_lost_presence && cursors[1]->has_lost_presence);
-	assert_false(cursors[2]->has_lost_presence);
+	assert_true(cursors[0]->presence->is_lost && cursors[1]->presence->is_lost);
+	assert_null(cursors[2]->presence);
 	assert_true(cursor_is_behind(cursors[0]) && !cursor_is_behind(cursors[2]));
 	next.seq = room->presence->next;
 	room_tell_presence(&house->rooms, room, "PARTED", TEXT("n 1"));
