@@ -1,30 +1,32 @@
-/* peer.h - what a broker's client must provide to be measured by bench.c. All of it
- * ends the process on an error. */
+/* peer.h - what a broker's client must provide to be measured. All of it ends the
+ * process on an error; the rest is the same for every broker. */
 #pragma once
 
 #include <stddef.h>
 
-#include "protocol/base.h"
+#include "tests/bench/harness.h"
 
 struct peer;
 
 typedef void peer_message_fn(void *userdata, const void *body, size_t len);
 
-/* Connect to the broker at PATH. */
-struct peer *peer_connect(const char *path);
+/* Connect to the broker at ADDRESS, which is in the words of its kind. */
+struct peer *peer_connect(const char *address);
 
-/* Subscribe; what is published after the return is received. */
+/* Subscribe. What is published after peer_await() is received. */
 void peer_subscribe(struct peer *peer, const char *topic);
 
-/* Hand over one message; it may stay in the client until peer_flush(). */
+/* Wait until the broker has seen the subscriptions, where the protocol tells. */
+void peer_await(struct peer *peer);
+
+/* Hand over one message; it may stay in the client until peer_flush(), which returns
+ * when everything has left it, or leaves without further calls. TOPIC is kept. */
 void peer_publish(struct peer *peer, const char *topic, const void *body, size_t len);
 void peer_flush(struct peer *peer);
 
 /* Polls readable when peer_input() has something to do. */
 int peer_fd(struct peer *peer);
 
-/* Take what is there, waiting at most TIMEOUT_MS for the first. */
+/* Take what is there, waiting at most TIMEOUT_MS (0 or INPUT_MS) for the first. */
+#define INPUT_MS 100
 void peer_input(struct peer *peer, int timeout_ms, peer_message_fn *message, void *userdata);
-
-/* bench.c */
-_printf_(1, 2) __attribute__((noreturn)) void die(const char *format, ...);

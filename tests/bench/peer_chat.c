@@ -1,18 +1,19 @@
 /* peer_chat.c - chat-broker, driven through libchat as any program would. */
+#include <poll.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "client/chat.h"
+#include "client/session.h"
 #include "tests/bench/peer.h"
 
 /* The last message is kept until we know whether more follows: as a program does
  * that takes work from a queue. */
 struct peer {
 	struct chat *chat;
-	bool has_last;
-	const char *topic;
+	const char *topic; /* of the last message, or NULL */
 	size_t len;
-	char last[64000];
+	char *last; /* of BODY_MAX */
 };
 
 struct peer *peer_connect(const char *path)
@@ -31,25 +32,50 @@ void peer_subscribe(struct peer *peer, const char *topic)
 		die("join: %s", chat_error(peer->chat));
 }
 
+void peer_await(struct peer *peer)
+{
+	/* chat_join() has waited */
+}
+
 static void send_last(struct peer *peer, unsigned flags)
 {
-	if (peer->has_last && chat_send(peer->chat, peer->topic, peer->last, peer->len, flags) < 0)
+	if (peer->topic && chat_send(peer->chat, peer->topic, peer->last, peer->len, flags) < 0)
 		die("send: %s", chat_error(peer->chat));
-	peer->has_last = false;
+	peer->topic = NULL;
 }
 
 void peer_publish(struct peer *peer, const char *topic, const void *body, size_t len)
 {
+	if (!peer->last && !(peer->last = malloc(BODY_MAX)))
+		die("no memory");
 	send_last(peer, CHAT_MORE);
-	peer->has_last = true;
 	peer->topic = topic;
 	peer->len = len;
 	memcpy(peer->last, body, len);
 }
 
+static void unexpected(struct peer *peer, const struct chat_event *event)
+{
+	if (event->type == CHAT_GAP)
+		die("gap from %lu to %lu", (unsigned long)event->from, (unsigned long)event->to);
+	if (event->type == CHAT_REFUSED)
+		die("refused: %s %s", event->code, event->text);
+}
+
 void peer_flush(struct peer *peer)
 {
+	struct pollfd pollfd = { .events = POLLIN };
+	struct chat_event event;
+
 	send_last(peer, 0);
+	/* A program has its loop, with chat_fd() in it; a publisher here sleeps on the
+	 * window instead, so what a full socket did not take goes first. */
+	while (peer->chat->link.is_blocked) {
+		pollfd.fd = chat_fd(peer->chat);
+		poll(&pollfd, 1, INPUT_MS);
+		if (chat_receive(peer->chat, &event, 0) > 0)
+			unexpected(peer, &event);
+	}
 }
 
 int peer_fd(struct peer *peer)
@@ -65,9 +91,8 @@ void peer_input(struct peer *peer, int timeout_ms, peer_message_fn *message, voi
 	while ((r = chat_receive(peer->chat, &event, timeout_ms)) > 0) {
 		if (event.type == CHAT_MESSAGE)
 			message(userdata, event.body, event.len);
-		else if (event.type == CHAT_GAP)
-			die("gap from %lu to %lu", (unsigned long)event.from,
-				(unsigned long)event.to);
+		else
+			unexpected(peer, &event);
 		timeout_ms = 0;
 	}
 	if (r < 0)

@@ -1,0 +1,94 @@
+"""Medians, tables, goals."""
+
+from statistics import median
+
+OURS = 'chat-broker'
+
+
+def number(value):
+    for unit, size in (('M', 1e6), ('k', 1e3)):
+        if abs(value) >= 10 * size or (unit == 'M' and abs(value) >= size):
+            return f'{value / size:.3g}{unit}' if value < 1000 * size else f'{value / size:.0f}{unit}'
+    return f'{value:.3g}' if abs(value) < 1000 else f'{value:.0f}'
+
+
+def cell(values):
+    if not values:
+        return '-'
+    if len(values) == 1:
+        return number(values[0])
+    return f'{number(median(values))} ({number(min(values))} to {number(max(values))})'
+
+
+def best(data, peers, column, more_is_better):
+    """The peer with the best median, and that median, or None."""
+    found = [(median(data[p.name, column.work, column.metric]), p.name) for p in peers
+             if p.kind == 'peer' and p.name not in column.without
+             and data.get((p.name, column.work, column.metric))]
+    return (max if more_is_better else min)(found) if found else None
+
+
+def ratio_cells(data, peers, column, more_is_better):
+    """chat-broker to the best peer; the goal and whether it is reached."""
+    ours = data.get((OURS, column.work, column.metric))
+    other = best(data, peers, column, more_is_better)
+    ratio = f'{median(ours) / other[0]:.2f} x {other[1]}' if ours and other else '-'
+    if not column.goal:
+        return ratio, ''
+    word = 'least' if more_is_better else 'most'
+    goal = f'at {word} {column.goal:g}'
+    if ours and other:
+        goal += verdict(median(ours) / other[0], column.goal, more_is_better)
+    return ratio, goal
+
+
+def verdict(ratio, goal, more_is_better):
+    return ': yes' if (ratio >= goal if more_is_better else ratio <= goal) else ': NO'
+
+
+def rows_of(columns, section, data, peers):
+    first = columns[0]
+
+    def order(peer):
+        values = data.get((peer.name, first.work, first.metric))
+        key = median(values) if values else 0
+        return (['ours', 'peer', 'limit'].index(peer.kind), not values,
+                -key if section.more_is_better else key)
+
+    for peer in sorted(peers, key=order):
+        cells = [cell(data.get((peer.name, c.work, c.metric))) for c in columns]
+        if any(c != '-' for c in cells):
+            yield [peer.name + (' (limit)' if peer.kind == 'limit' else ''), *cells]
+
+
+def section_text(section, data, peers):
+    measured = {(work, metric) for _, work, metric in data}
+    columns = [c for c in section.columns if (c.work, c.metric) in measured]
+    if not columns:
+        return ''
+    rows = list(rows_of(columns, section, data, peers))
+    ratios = [ratio_cells(data, peers, c, section.more_is_better) for c in columns]
+    if any(r != '-' for r, _ in ratios):
+        rows.append([f'{OURS} to best peer', *(r for r, _ in ratios)])
+        if any(g for _, g in ratios):
+            rows.append(['goal', *(g for _, g in ratios)])
+    rows.insert(0, ['', *(c.title for c in columns)])
+    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
+    lines = [section.title, '']
+    lines += ['  ' + '  '.join(c.ljust(w) for c, w in zip(row, widths)).rstrip() for row in rows]
+    lines += ['  ' + line for line in map(lambda g: goal_text(g, data), section.goals) if line]
+    return '\n'.join(lines) + '\n\n'
+
+
+def goal_text(goal, data):
+    ours = data.get((goal.ours, goal.work, goal.metric))
+    theirs = data.get((goal.theirs, goal.work, goal.metric))
+    if not ours or not theirs:
+        return ''
+    ratio = median(ours) / median(theirs)
+    return (f'{goal.text}: {ratio:.2f} x {goal.theirs}, goal: at most {goal.at_most:g}'
+            + verdict(ratio, goal.at_most, False))
+
+
+def text(sections, data, peers):
+    return ''.join(section_text(s, data, peers) for s in sections)

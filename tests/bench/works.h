@@ -1,0 +1,6 @@
+/* works.h - one function for each kind of measurement, with its own arguments. */
+#pragma once
+
+void work_flow(int argc, char **argv);
+void work_echo(int argc, char **argv);
+void work_idle(int argc, char **argv);
