@@ -253,6 +253,7 @@ void listener_close(struct listener *listener, struct broker *broker)
 	loop_remove(&broker->loop, &listener->watch);
 	close(listener->watch.fd);
 	listener->watch.fd = -1;
+	listener->is_paused = false; /* nothing is left to resume */
 	if (!listener_is_abstract(listener) && node_is_same(listener->path, &listener->node))
 		unlink(listener->path);
 }
