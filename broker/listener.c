@@ -7,10 +7,12 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/inotify.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #include "broker/broker.h"
@@ -127,26 +129,40 @@ static int listener_start(
 	return 0;
 }
 
-/* Say why not, and close. */
+/* Say why not, and close. What was sent already is taken off the socket first, or the
+ * kernel would say ECONNRESET instead. */
 static void turn_away(int fd, const char *why)
 {
 	char bye[64];
 	int n = snprintf(bye, sizeof bye, "BYE AGAIN %s", why);
 
 	(void)!send(fd, bye, (size_t)n, MSG_DONTWAIT | MSG_NOSIGNAL);
+	shutdown(fd, SHUT_RD);
+	while (recv(fd, bye, sizeof bye, MSG_DONTWAIT) > 0)
+		;
 	close(fd);
 }
 
-/* Out of descriptors: give the spare one up, to say so to whoever comes. */
-static void listener_turn_away(struct listener *listener)
+static void listener_turn_away(struct broker *broker, int fd)
 {
-	int fd;
+	broker->n_turned_away++;
+	trace(TRACE_WARNING, "accept refused reason=\"out of descriptors\"");
+	turn_away(fd, "the broker is out of descriptors");
+}
+
+/* Not even one to say so: give the spare one up. Returns 0, -EAGAIN when nobody was there
+ * (the kernel looks for a descriptor first), or another -errno. */
+static int listener_use_spare(struct listener *listener, struct broker *broker)
+{
+	int fd, r;
 
 	close(listener->spare);
 	fd = accept4(listener->watch.fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+	r = fd < 0 ? -errno : 0;
 	if (fd >= 0)
-		turn_away(fd, "the broker is out of descriptors");
+		listener_turn_away(broker, fd);
 	listener->spare = open("/dev/null", O_RDONLY | O_CLOEXEC);
+	return r;
 }
 
 static void listener_pause(struct listener *listener, struct broker *broker, int error)
@@ -188,22 +204,24 @@ static bool listener_accept(struct listener *listener, struct broker *broker)
 {
 	for (int i = 0; i < LISTENER_TURN; i++) {
 		int fd = accept4(listener->watch.fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+		int r = fd < 0 ? -errno : 0;
 
+		/* the lowest that is free: all below are taken */
+		if (fd >= listener->fd_end) {
+			listener_turn_away(broker, fd);
+			continue;
+		}
 		if (fd >= 0) {
 			listener_greet(broker, fd);
 			continue;
 		}
-		if (errno == EAGAIN)
+		if (r == -EMFILE && listener->spare >= 0)
+			r = listener_use_spare(listener, broker);
+		if (r == -EAGAIN)
 			return false;
-		if (errno == EINTR || errno == ECONNABORTED)
+		if (r == 0 || r == -EINTR || r == -ECONNABORTED)
 			continue;
-		if (errno == EMFILE && listener->spare >= 0) {
-			broker->n_turned_away++;
-			trace(TRACE_WARNING, "accept refused reason=\"out of descriptors\"");
-			listener_turn_away(listener);
-			continue;
-		}
-		listener_pause(listener, broker, errno);
+		listener_pause(listener, broker, -r);
 		return false;
 	}
 	return true;
@@ -214,6 +232,15 @@ static void listener_ready(struct watch *watch, uint32_t events)
 	struct listener *listener = container_of(watch, struct listener, watch);
 
 	listener_accept(listener, container_of(listener, struct broker, listener));
+}
+
+static int listener_fd_end(void)
+{
+	struct rlimit limit;
+
+	if (getrlimit(RLIMIT_NOFILE, &limit) < 0 || limit.rlim_cur > INT_MAX)
+		return INT_MAX;
+	return (int)(limit.rlim_cur - MIN(limit.rlim_cur / 8, (rlim_t)LISTENER_RESERVE));
 }
 
 int listener_open(struct listener *listener, struct broker *broker, const char *path, mode_t mode,
@@ -237,6 +264,7 @@ int listener_open(struct listener *listener, struct broker *broker, const char *
 			return r;
 	}
 	listener->spare = open("/dev/null", O_RDONLY | O_CLOEXEC);
+	listener->fd_end = listener_fd_end();
 	r = listener_start(listener, broker, why);
 	if (r)
 		listener_deinit(listener);

@@ -22,12 +22,17 @@ struct listener {
 	struct stat node; /* what was bound */
 	int guard;        /* inotify watch on the node, -1 */
 	int spare;        /* a descriptor to give up when there are none left */
+	int fd_end;       /* clients get descriptors below this */
 	bool is_paused;
 	uint64_t resume_at;
 };
 
 /* Connections accepted in one round. */
 #define LISTENER_TURN 64
+
+/* Descriptors that clients never get: who has just come is looked up, which opens files
+ * and sockets, and a house full of people whom nobody knows would turn all of them out. */
+#define LISTENER_RESERVE 8
 
 /* Bind, under the lock. Returns 0, NODE_E_FOREIGN or NODE_E_HELD with WHY filled in,
  * or -errno. PATH is borrowed. On failure nothing is left. */
