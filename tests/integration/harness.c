@@ -5,6 +5,8 @@
  */
 #include "tests/integration/harness.h"
 
+#include "tests/integration/crowd.h"
+
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -15,6 +17,7 @@
 #include <string.h>
 #include <sys/inotify.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
@@ -265,6 +268,12 @@ static void broker_exec(const struct broker *broker, const char *const options[]
 	dup2(null, 0);
 	dup2(null, 1);
 	dup2(diagnostics, 2);
+	if (broker->n_descriptors_max > 0) {
+		struct rlimit limit = { broker->n_descriptors_max, broker->n_descriptors_max };
+
+		if (setrlimit(RLIMIT_NOFILE, &limit) < 0)
+			_exit(126);
+	}
 	if (broker->uid != geteuid() && setresuid(broker->uid, broker->uid, broker->uid) < 0)
 		_exit(126);
 	/* the change of user took it away */
@@ -488,6 +497,44 @@ size_t broker_memory(const struct broker *broker)
 	return resident * (size_t)sysconf(_SC_PAGESIZE);
 }
 
+uint64_t broker_cpu_ns(const struct broker *broker)
+{
+	struct timespec ts;
+	clockid_t clock;
+
+	if (clock_getcpuclockid(broker->pid, &clock) || clock_gettime(clock, &ts) < 0)
+		fail_msg("no CPU clock of process %d", broker->pid);
+	return (uint64_t)ts.tv_sec * 1000000000 + (uint64_t)ts.tv_nsec;
+}
+
+uint64_t broker_switches(const struct broker *broker)
+{
+	unsigned long voluntary, involuntary;
+	uint64_t sum = 0;
+	struct dirent *entry;
+	char path[64 + sizeof entry->d_name];
+	const char *at;
+	DIR *dir;
+
+	snprintf(path, sizeof path, "/proc/%d/task", broker->pid);
+	dir = opendir(path);
+	if (!dir)
+		fail_msg("%s: %s", path, strerror(errno));
+	while ((entry = readdir(dir))) {
+		if (entry->d_name[0] == '.')
+			continue;
+		snprintf(path, sizeof path, "/proc/%d/task/%s/status", broker->pid, entry->d_name);
+		at = strstr(file_read(path), "\nvoluntary_ctxt_switches:");
+		if (!at ||
+			sscanf(at, " voluntary_ctxt_switches: %lu nonvoluntary_ctxt_switches: %lu",
+				&voluntary, &involuntary) != 2)
+			fail_msg("%s: no context switches", path);
+		sum += voluntary + involuntary;
+	}
+	closedir(dir);
+	return sum;
+}
+
 /* ---- before and after ---- */
 
 int harness_setup(void **state)
@@ -516,6 +563,7 @@ static void broker_free(struct broker *broker)
 int harness_teardown(void **state)
 {
 	raw_close_all();
+	crowd_close_all();
 	for (size_t i = 0; i < live.n_children; i++) {
 		kill(live.children[i], SIGCONT);
 		kill(live.children[i], SIGKILL);

@@ -66,6 +66,7 @@ struct broker {
 	pid_t pid;                  /* 0: not running */
 	int diagnostics;            /* the read end of its stderr */
 	uid_t uid;                  /* whom it runs as; this process's own by default */
+	unsigned n_descriptors_max; /* its RLIMIT_NOFILE, soft and hard; 0: as it is here */
 	const char *environment[4]; /* "NAME=VALUE" each, borrowed */
 	char dir[48];               /* its own, removed in the end */
 	char socket[64], ctl[64];
@@ -114,10 +115,15 @@ void broker_ctl_bytes(struct broker *broker, const void *bytes, size_t len);
 /* Of /proc. */
 unsigned broker_descriptors(const struct broker *broker);
 size_t broker_memory(const struct broker *broker);
+/* What its threads have done so far: CPU time, ns, and context switches of any kind. */
+uint64_t broker_cpu_ns(const struct broker *broker);
+uint64_t broker_switches(const struct broker *broker);
 
 /* One counter of STATS, asked by RAW. */
 struct raw;
 uint64_t raw_counter(struct raw *raw, const char *name);
+/* Wait until it is VALUE. */
+void raw_await_counter(struct raw *raw, const char *name, uint64_t value);
 
 /* ---- clients ---- */
 
@@ -158,6 +164,8 @@ _printf_(2, 3) const char *raw_expect(struct raw *raw, const char *pattern, ...)
 _printf_(2, 3) const char *raw_await(struct raw *raw, const char *pattern, ...);
 /* Nothing came that was not expected: the next frame is the answer to a PING. */
 void raw_expect_quiet(struct raw *raw);
+/* Nothing comes for so long, which is waited for: for what is said about a while. */
+void raw_expect_silence(struct raw *raw, int ms);
 void raw_expect_close(struct raw *raw);
 
 bool pattern_matches(const char *pattern, struct text text);

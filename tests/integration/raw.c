@@ -273,6 +273,15 @@ void raw_expect_quiet(struct raw *raw)
 	raw_expect(raw, "#quiet *");
 }
 
+void raw_expect_silence(struct raw *raw, int ms)
+{
+	struct text frame = raw_next_within(raw, ms);
+
+	if (frame.data)
+		fail_msg("expected nothing\n     got: %.*s", (int)MIN(frame.len, (size_t)2000),
+			frame.data);
+}
+
 void raw_expect_close(struct raw *raw)
 {
 	ssize_t n;
@@ -307,4 +316,14 @@ uint64_t raw_counter(struct raw *raw, const char *name)
 	if (value == UINT64_MAX)
 		fail_msg("no counter %s", name);
 	return value;
+}
+
+void raw_await_counter(struct raw *raw, const char *name, uint64_t value)
+{
+	uint64_t until = clock_ms() + DEADLINE_MS, found;
+
+	while ((found = raw_counter(raw, name)) != value)
+		if (clock_ms() > until)
+			fail_msg("%s is %lu, not %lu", name, (unsigned long)found,
+				(unsigned long)value);
 }

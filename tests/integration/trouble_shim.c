@@ -1,9 +1,11 @@
-/* trouble_shim.c - loaded in front of a broker with LD_PRELOAD: makes memory run out, or
- * the user data base fail or hang, while a file is there.
+/* trouble_shim.c - loaded in front of a broker with LD_PRELOAD: makes memory run out, the
+ * user data base fail or hang, or the kernel refuse, while a file is there.
  *
  * CHAT_TROUBLE names a directory; the files in it are "memory" (allocations of as many
- * bytes as it says, or more, fail), "fail" (getpw*_r fail with EIO) and "hang", a FIFO
- * (they wait until somebody opens it for writing).
+ * bytes as it says, or more, fail), "fail" (getpw*_r fail with EIO), "hang", a FIFO
+ * (they wait until somebody opens it for writing), "hungry" (they need some descriptors
+ * at a time, as those that ask a server do), "accept" and "watch" (accept4 and adding to
+ * an epoll fail with the errno that it says).
  */
 #include <dlfcn.h>
 #include <errno.h>
@@ -12,7 +14,12 @@
 #include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/epoll.h>
+#include <sys/socket.h>
 #include <unistd.h>
+
+/* The descriptors that a hungry data base needs at a time. */
+#define HUNGER 4
 
 #define EXPORT __attribute__((__visibility__("default")))
 
@@ -30,16 +37,27 @@ static int trouble_open(const char *name)
 	return open(path, O_RDONLY | O_CLOEXEC);
 }
 
+/* The number in it. False without that trouble. */
+static bool trouble_number(const char *name, unsigned long *ret_number)
+{
+	int fd = trouble_open(name);
+	char text[16] = "";
+	ssize_t n;
+
+	if (fd < 0)
+		return false;
+	n = read(fd, text, sizeof text - 1);
+	close(fd);
+	*ret_number = strtoul(text, NULL, 10);
+	return n > 0;
+}
+
 static bool is_out_of_memory(size_t size)
 {
-	int saved = errno, fd = trouble_open("memory");
-	char text[16] = "";
-	bool is = false;
+	unsigned long least;
+	int saved = errno;
+	bool is = trouble_number("memory", &least) && size >= least;
 
-	if (fd >= 0) {
-		is = read(fd, text, sizeof text - 1) > 0 && size >= strtoul(text, NULL, 10);
-		close(fd);
-	}
 	errno = is ? ENOMEM : saved;
 	return is;
 }
@@ -67,12 +85,54 @@ EXPORT void *realloc(void *pointer, size_t size)
 	return is_out_of_memory(size) ? NULL : __libc_realloc(pointer, size);
 }
 
+EXPORT int accept4(int fd, __SOCKADDR_ARG address, socklen_t *len, int flags)
+{
+	int (*next)(int, __SOCKADDR_ARG, socklen_t *, int) = dlsym(RTLD_NEXT, "accept4");
+	unsigned long error;
+
+	if (!trouble_number("accept", &error))
+		return next(fd, address, len, flags);
+	errno = (int)error;
+	return -1;
+}
+
+EXPORT int epoll_ctl(int epoll, int operation, int fd, struct epoll_event *event)
+{
+	int (*next)(int, int, int, struct epoll_event *) = dlsym(RTLD_NEXT, "epoll_ctl");
+	unsigned long error;
+
+	if (operation != EPOLL_CTL_ADD || !trouble_number("watch", &error))
+		return next(epoll, operation, fd, event);
+	errno = (int)error;
+	return -1;
+}
+
+static int open_some(void)
+{
+	int fds[HUNGER], n = 0, r = 0;
+
+	while (n < HUNGER && (fds[n] = open("/dev/null", O_RDONLY | O_CLOEXEC)) >= 0)
+		n++;
+	if (n < HUNGER)
+		r = errno;
+	while (n > 0)
+		close(fds[--n]);
+	return r;
+}
+
 static int data_base_trouble(void)
 {
 	int fd = trouble_open("hang");
 
 	if (fd >= 0)
 		close(fd);
+	fd = trouble_open("hungry");
+	if (fd >= 0) {
+		close(fd);
+		return open_some();
+	}
+	if (errno == EMFILE)
+		return EMFILE;
 	fd = trouble_open("fail");
 	if (fd < 0)
 		return 0;

@@ -1,10 +1,12 @@
-/* trouble_test.c - a broker whose user data base fails or hangs, or that has no memory:
- * who is there is served, who can not be is told AGAIN or NOMEM.
+/* trouble_test.c - a broker whose user data base fails or hangs, that has no memory, or
+ * that the kernel refuses what it asks: who is there is served, who can not be is told
+ * AGAIN or NOMEM, and nobody waits longer than the trouble lasts.
  *
  * trouble_shim.c, loaded in front of the broker, makes the trouble while a file is there.
  */
-#include "tests/integration/harness.h"
+#include "tests/integration/crowd.h"
 
+#include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
@@ -14,7 +16,7 @@
 
 #define STRANGER 65534
 
-static struct broker *troubled_start(const char *option, const char *value)
+static struct broker *troubled_new(void)
 {
 	static char directory[128];
 	struct broker *broker = broker_new();
@@ -22,6 +24,13 @@ static struct broker *troubled_start(const char *option, const char *value)
 	snprintf(directory, sizeof directory, "CHAT_TROUBLE=%s", broker->dir);
 	broker->environment[0] = "LD_PRELOAD=" CHAT_TROUBLE_SHIM;
 	broker->environment[1] = directory;
+	return broker;
+}
+
+static struct broker *troubled_start(const char *option, const char *value)
+{
+	struct broker *broker = troubled_new();
+
 	broker_spawn_here(broker, option, value);
 	broker_wait_ready(broker);
 	return broker;
@@ -185,18 +194,160 @@ static void test_too_many_wait(void **state)
 	broker_stop(broker);
 }
 
-/* ---- memory ---- */
+/* The house is full before anybody in it is known, and the look-up needs descriptors. */
+static void test_full_of_unknown_people(void **state)
+{
+	struct broker *broker;
+	struct crowd *crowd;
+	struct text packet;
+	unsigned n_in = 0;
 
-static void memory_fails_from(const struct broker *broker, unsigned size)
+	if (HARNESS_HAS_ASAN)
+		SKIP("the sanitizer wants to be loaded first");
+	broker = troubled_new();
+	broker->n_descriptors_max = 64;
+	hang_begin(broker);
+	file_write(broker_path(broker, "hungry"), "");
+	broker_spawn_here(broker, NULL);
+	broker_wait_ready(broker);
+	crowd = crowd_open(broker, 100);
+	crowd_send(crowd, "#h HELLO 1");
+	packet = crowd_next(crowd, crowd->n - 1); /* all were looked at */
+	assert_true(pattern_matches("BYE AGAIN ~descriptors", packet));
+	hang_end(broker);
+	for (unsigned i = 0; i < crowd->n - 1; i++) {
+		packet = crowd_next(crowd, i);
+		if (pattern_matches("#h * 1 name=~", packet))
+			n_in++;
+		else if (!pattern_matches("BYE AGAIN ~descriptors", packet))
+			fail_msg("connection %u: %.*s", i, (int)packet.len, packet.data);
+	}
+	assert_in_range(n_in, 30, 60);
+	broker_stop(broker);
+}
+
+/* ---- the kernel ---- */
+
+static void trouble_begin(const struct broker *broker, const char *name, unsigned number)
 {
 	char path[128], text[16];
 
-	snprintf(text, sizeof text, "%u\n", size);
+	snprintf(text, sizeof text, "%u\n", number);
 	/* it is there with its content, or not at all */
-	strcpy(path, broker_path(broker, "memory.new"));
+	strcpy(path, broker_path(broker, "trouble.new"));
 	file_write(path, text);
-	assert_int_equal(rename(path, broker_path(broker, "memory")), 0);
+	assert_int_equal(rename(path, broker_path(broker, name)), 0);
 }
+
+static void trouble_end(const struct broker *broker, const char *name)
+{
+	assert_int_equal(unlink(broker_path(broker, name)), 0);
+}
+
+/* Nobody can be let in: they wait, and the broker waits, too. */
+static void test_accept_fails(void **state)
+{
+	static const unsigned errors[] = { ENFILE, ENOMEM, ENOBUFS, EMFILE };
+	struct broker *broker;
+	struct raw *known, *newcomer;
+	uint64_t cpu;
+
+	if (HARNESS_HAS_ASAN)
+		SKIP("the sanitizer wants to be loaded first");
+	broker = troubled_start(NULL, NULL);
+	known = raw_join(broker, "", "room");
+	for (size_t i = 0; i < ARRAY_LEN(errors); i++) {
+		trouble_begin(broker, "accept", errors[i]);
+		newcomer = raw_open(broker);
+		raw_send(newcomer, "#1 HELLO 1");
+		broker_expect(broker, "accept paused reason=");
+		cpu = broker_cpu_ns(broker);
+		raw_expect_silence(newcomer, 250);
+		assert_in_range(broker_cpu_ns(broker) - cpu, 0, 50 * 1000000);
+		raw_send(known, "SAY room\nhello");
+		raw_expect(known, "MSG room ~\nhello");
+		trouble_end(broker, "accept");
+		raw_expect(newcomer, "#1 * 1 ~");
+	}
+	broker_stop(broker);
+}
+
+static void test_watch_fails(void **state)
+{
+	static const unsigned errors[] = { ENOSPC, ENOMEM };
+	struct broker *broker;
+	struct raw *known, *newcomer;
+	unsigned n_open;
+
+	if (HARNESS_HAS_ASAN)
+		SKIP("the sanitizer wants to be loaded first");
+	broker = troubled_start(NULL, NULL);
+	known = raw_join(broker, "", "room");
+	n_open = broker_descriptors(broker);
+	for (size_t i = 0; i < ARRAY_LEN(errors); i++) {
+		trouble_begin(broker, "watch", errors[i]);
+		for (int k = 0; k < 100; k++) {
+			newcomer = raw_open(broker);
+			raw_expect(newcomer, "BYE AGAIN ~");
+			raw_expect_close(newcomer);
+		}
+		raw_expect_quiet(known);
+		trouble_end(broker, "watch");
+		assert_int_equal(broker_descriptors(broker), n_open);
+	}
+	raw_hello(broker, "name=later");
+	broker_stop(broker);
+}
+
+/* A reader that does not read holds a stop up for longer than the listener pauses. */
+static void test_stop_while_accept_fails(void **state)
+{
+	struct broker *broker;
+	struct raw *reader, *writer;
+	char text[60000];
+
+	if (HARNESS_HAS_ASAN)
+		SKIP("the sanitizer wants to be loaded first");
+	broker = troubled_start(NULL, NULL);
+	reader = raw_join(broker, "", "room");
+	writer = raw_hello(broker, "");
+	memset(text, 'x', sizeof text);
+	memcpy(text, "SAY room\n", 9);
+	for (int i = 0; i < 20; i++)
+		raw_send_bytes(writer, text, sizeof text);
+	raw_expect_quiet(writer);
+	trouble_begin(broker, "accept", ENFILE);
+	raw_open(broker);
+	broker_expect(broker, "accept paused reason=");
+	broker_signal(broker, SIGTERM);
+	raw_expect(writer, "BYE STOP ~");
+	broker_expect_exit(broker, 0);
+	raw_expect(reader, "MSG room 1 ~");
+}
+
+/* The socket vanishes meanwhile, and something else is in its place. */
+static void test_socket_lost_while_accept_fails(void **state)
+{
+	struct broker *broker;
+	struct raw *known;
+
+	if (HARNESS_HAS_ASAN)
+		SKIP("the sanitizer wants to be loaded first");
+	broker = troubled_start(NULL, NULL);
+	known = raw_join(broker, "", "room");
+	trouble_begin(broker, "accept", ENFILE);
+	raw_open(broker);
+	broker_expect(broker, "accept paused reason=");
+	file_write(broker_path(broker, "other"), "not a socket");
+	assert_int_equal(rename(broker_path(broker, "other"), broker->socket), 0);
+	broker_expect(broker, "socket lost path=");
+	raw_expect_silence(known, 200);
+	raw_expect_quiet(known);
+	unlink(broker->socket);
+	broker_stop(broker);
+}
+
+/* ---- memory ---- */
 
 static void test_out_of_memory(void **state)
 {
@@ -211,18 +362,18 @@ static void test_out_of_memory(void **state)
 	raw = raw_hello(broker, "name=t3ster pub=1");
 	reader = raw_join(broker, "name=reader", "room");
 
-	memory_fails_from(broker, 2048);
+	trouble_begin(broker, "memory", 2048);
 	raw_send(raw, "#1 SAY room id=1\nthere is no segment yet");
 	raw_expect(raw, "#1 ! NOMEM ~");
 	raw_send(raw, "SAY new id=2\nx");
 	raw_expect(raw, "! NOMEM SAY new id=2 ~");
 	raw_expect_quiet(raw);
-	memory_fails_from(broker, 257);
+	trouble_begin(broker, "memory", 257);
 	raw_send(raw, "#2 JOIN new");
 	raw_expect(raw, "#2 ! NOMEM ~");
 	raw_expect_quiet(raw);
 	raw_expect_quiet(reader);
-	unlink(broker_path(broker, "memory"));
+	trouble_end(broker, "memory");
 
 	/* it was refused, so it may be said again, and it is the first */
 	raw_send(raw, "#3 SAY room id=1\nnow there is");
@@ -233,7 +384,7 @@ static void test_out_of_memory(void **state)
 
 	/* whatever fails, it lives, and so does who asks nothing of it */
 	for (size_t i = 0; i < ARRAY_LEN(sizes); i++) {
-		memory_fails_from(broker, sizes[i]);
+		trouble_begin(broker, "memory", sizes[i]);
 		for (int k = 0; k < 8; k++) {
 			static const char *const requests[] = { "SAY room\nx", "JOIN r",
 				"SAY @b\nx", "PAST room", "SAY r id=9\nx", "HELLO 1", "CTL WHO",
@@ -246,7 +397,7 @@ static void test_out_of_memory(void **state)
 			(void)!write(other->fd, requests[k], strlen(requests[k]));
 			raw_close(other);
 		}
-		unlink(broker_path(broker, "memory"));
+		trouble_end(broker, "memory");
 		raw_send(reader, "#5 PING");
 		do {
 			answer = raw_next(reader);
@@ -264,6 +415,11 @@ int main(void)
 		TEST(test_data_base_hangs),
 		TEST(test_stop_while_it_hangs),
 		TEST(test_too_many_wait),
+		TEST(test_full_of_unknown_people),
+		TEST(test_accept_fails),
+		TEST(test_watch_fails),
+		TEST(test_stop_while_accept_fails),
+		TEST(test_socket_lost_while_accept_fails),
 		TEST(test_out_of_memory),
 	};
 
