@@ -120,6 +120,23 @@ void child_expect_exit(pid_t pid, int status)
 		fail_msg("exit status %d, expected %d", got, status);
 }
 
+bool child_runs(pid_t pid)
+{
+	siginfo_t info = { 0 };
+
+	if (waitid(P_PID, (id_t)pid, &info, WEXITED | WNOHANG | WNOWAIT) < 0)
+		fail_msg("waitid: %s", strerror(errno));
+	return info.si_pid == 0;
+}
+
+void child_expect_kill(pid_t pid)
+{
+	int status = child_wait(pid);
+
+	if (status == -1 || !WIFSIGNALED(status) || WTERMSIG(status) != SIGKILL)
+		fail_msg("process %d was not killed: status %d", pid, status);
+}
+
 void child_expect_stopped(pid_t pid)
 {
 	int status;

@@ -176,8 +176,12 @@ bool pattern_matches(const char *pattern, struct text text);
  * with child_expect_exit(). */
 pid_t child_fork(void);
 void child_expect_exit(pid_t pid, int status);
+/* The same when it was killed. */
+void child_expect_kill(pid_t pid);
 /* Its exit status, whatever it is. */
 int child_end(pid_t pid);
+/* Has it not ended yet? */
+bool child_runs(pid_t pid);
 /* Wait until it has stopped itself with SIGSTOP. */
 void child_expect_stopped(pid_t pid);
 /* Run a program, up to NULL; its output goes nowhere. */
