@@ -1,4 +1,13 @@
-/* table.c - see table.h. Chained; the slots double when there are more links. */
+/* table.c - see table.h.
+ *
+ * Chained, and grown by linear hashing: each link that is added splits one slot, so no
+ * addition ever has to move more than a few links. To double the slots of a million links
+ * at once would hold the loop up for 50 ms.
+ *
+ * There are as many slots as links were at the most. Where M is the power of two with
+ * M <= n_slots < 2M, slots 0 to n_slots - M, not included, were split already: their links
+ * are told apart by one more bit of the hash, and lie M slots further where it is set.
+ */
 #include "broker/table.h"
 
 #include <assert.h>
@@ -20,16 +29,43 @@ static uint64_t table_hash(struct text key)
 	return hash;
 }
 
+/* The highest bit that is set. */
+static unsigned log2_of(size_t n)
+{
+	return 63 - (unsigned)__builtin_clzl(n);
+}
+
+static unsigned block_of(size_t slot)
+{
+	return slot < TABLE_SLOTS_MIN ? 0 : log2_of(slot) - log2_of(TABLE_SLOTS_MIN) + 1;
+}
+
+static struct table_link **table_slot(const struct table *table, size_t slot)
+{
+	unsigned block = block_of(slot);
+
+	return &table->blocks[block][block == 0 ? slot : slot - ((size_t)1 << log2_of(slot))];
+}
+
+struct table_link *table_at(const struct table *table, size_t slot)
+{
+	return *table_slot(table, slot);
+}
+
+/* Where links with this hash are. */
+static struct table_link **table_slot_of(const struct table *table, uint64_t hash)
+{
+	size_t half = (size_t)1 << log2_of(table->n_slots), slot = hash & (2 * half - 1);
+
+	return table_slot(table, slot < table->n_slots ? slot : slot - half);
+}
+
 void table_deinit(struct table *table)
 {
 	assert(table->n_links == 0);
-	free(table->slots);
+	for (size_t i = 0; i < TABLE_BLOCKS_MAX; i++)
+		free(table->blocks[i]);
 	table_init(table);
-}
-
-static struct table_link **table_slot(const struct table *table, uint64_t hash)
-{
-	return &table->slots[hash & (table->n_slots - 1)];
 }
 
 struct table_link *table_find(const struct table *table, struct text key)
@@ -39,58 +75,73 @@ struct table_link *table_find(const struct table *table, struct text key)
 	if (table->n_links == 0)
 		return NULL;
 	hash = table_hash(key);
-	for (struct table_link *link = *table_slot(table, hash); link; link = link->next)
+	for (struct table_link *link = *table_slot_of(table, hash); link; link = link->next)
 		if (link->hash == hash && text_equal(link->key, key))
 			return link;
 	return NULL;
 }
 
-static void table_insert(struct table *table, struct table_link *link)
+static void slot_insert(struct table_link **slot, struct table_link *link)
 {
-	struct table_link **slot = table_slot(table, link->hash);
-
 	link->next = *slot;
 	*slot = link;
 }
 
+/* Is there memory for slot n_slots? */
+static bool table_has_block(struct table *table)
+{
+	unsigned block = block_of(table->n_slots);
+
+	if (block == TABLE_BLOCKS_MAX)
+		return false;
+	if (!table->blocks[block])
+		table->blocks[block] = calloc(
+			MAX(table->n_slots, (size_t)TABLE_SLOTS_MIN), sizeof **table->blocks);
+	return table->blocks[block];
+}
+
+/* One slot more, for the half of those links in another that belong there from now on. */
+static void table_split(struct table *table)
+{
+	size_t half = (size_t)1 << log2_of(table->n_slots);
+	struct table_link **slot = table_slot(table, table->n_slots - half), *link = *slot;
+
+	*slot = NULL;
+	table->n_slots++;
+	while (link) {
+		struct table_link *next = link->next;
+
+		slot_insert(table_slot_of(table, link->hash), link);
+		link = next;
+	}
+}
+
 static int table_grow(struct table *table)
 {
-	struct table wider = { .n_slots = table->n_slots ? table->n_slots * 2 : 8 };
-
-	wider.slots = calloc(wider.n_slots, sizeof *wider.slots);
-	if (!wider.slots)
+	if (!table_has_block(table))
 		return -ENOMEM;
-	for (size_t i = 0; i < table->n_slots; i++) {
-		struct table_link *link = table->slots[i];
-
-		while (link) {
-			struct table_link *next = link->next;
-
-			table_insert(&wider, link);
-			link = next;
-		}
-	}
-	wider.n_links = table->n_links;
-	free(table->slots);
-	*table = wider;
+	if (table->n_slots == 0)
+		table->n_slots = TABLE_SLOTS_MIN;
+	else
+		table_split(table);
 	return 0;
 }
 
 int table_add(struct table *table, struct table_link *link, struct text key)
 {
 	/* a table that can not grow still works, only slower */
-	if (table->n_links == table->n_slots && table_grow(table) < 0 && table->n_slots == 0)
+	if (table->n_links >= table->n_slots && table_grow(table) < 0 && table->n_slots == 0)
 		return -ENOMEM;
 	link->key = key;
 	link->hash = table_hash(key);
-	table_insert(table, link);
+	slot_insert(table_slot_of(table, link->hash), link);
 	table->n_links++;
 	return 0;
 }
 
 void table_remove(struct table *table, struct table_link *link)
 {
-	struct table_link **at = table_slot(table, link->hash);
+	struct table_link **at = table_slot_of(table, link->hash);
 
 	while (*at != link)
 		at = &(*at)->next;

@@ -19,9 +19,13 @@ struct table_link {
 	uint64_t hash;
 };
 
+/* Slots are allocated in blocks, each as large as all before it together, and never move. */
+#define TABLE_SLOTS_MIN  8
+#define TABLE_BLOCKS_MAX 28
+
 struct table {
-	struct table_link **slots;
-	size_t n_slots; /* 0 or a power of two */
+	struct table_link **blocks[TABLE_BLOCKS_MAX];
+	size_t n_slots;
 	size_t n_links;
 };
 
@@ -43,3 +47,7 @@ int table_add(struct table *table, struct table_link *link, struct text key);
 
 /* Remove a link that is in the table. */
 void table_remove(struct table *table, struct table_link *link);
+
+/* The first link in slot SLOT, of n_slots; table_link.next leads to the others. To walk a
+ * table that does not grow meanwhile. */
+struct table_link *table_at(const struct table *table, size_t slot);

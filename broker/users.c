@@ -60,14 +60,14 @@ static void nick_disown(struct users *users, struct nick *nick)
 int users_deinit(struct users *users)
 {
 	int r = nss_deinit(&users->nss);
+	struct table_link *link;
 
 	if (r < 0)
 		return r;
 	assert(users->persons.n_links == 0);
 	for (size_t i = 0; i < users->by_name.n_slots; i++)
-		while (users->by_name.slots[i]) {
-			struct nick *nick =
-				container_of(users->by_name.slots[i], struct nick, link);
+		while ((link = table_at(&users->by_name, i))) {
+			struct nick *nick = container_of(link, struct nick, link);
 
 			if (nick->owner)
 				nick_disown(users, nick);
@@ -75,8 +75,8 @@ int users_deinit(struct users *users)
 		}
 	/* what is not idle is referred to by a question that nobody will answer now */
 	for (size_t i = 0; i < users->by_uid.n_slots; i++)
-		while (users->by_uid.slots[i])
-			user_free(users, container_of(users->by_uid.slots[i], struct user, link));
+		while ((link = table_at(&users->by_uid, i)))
+			user_free(users, container_of(link, struct user, link));
 	table_deinit(&users->by_name);
 	table_deinit(&users->by_uid);
 	table_deinit(&users->persons);
@@ -87,7 +87,8 @@ int users_deinit(struct users *users)
 void users_apply_settings(struct users *users)
 {
 	for (size_t i = 0; i < users->by_uid.n_slots; i++)
-		for (struct table_link *link = users->by_uid.slots[i]; link; link = link->next) {
+		for (struct table_link *link = table_at(&users->by_uid, i); link;
+			link = link->next) {
 			struct user *user = container_of(link, struct user, link);
 
 			users_apply_account(users, &user->own, user->uid, user->name);

@@ -306,7 +306,8 @@ static void audit_session(struct audit *audit, const struct session *session)
 static void audit_names(struct audit *audit, const struct users *users)
 {
 	for (size_t i = 0; i < users->by_name.n_slots; i++)
-		for (struct table_link *link = users->by_name.slots[i]; link; link = link->next) {
+		for (struct table_link *link = table_at(&users->by_name, i); link;
+			link = link->next) {
 			struct nick *nick = container_of(link, struct nick, link);
 
 			EXPECT(list_is_linked(&nick->idle_link) == !nick->owner);

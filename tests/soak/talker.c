@@ -69,6 +69,19 @@ static void converse(struct chat *a, struct chat *b, uint64_t n)
 		shared->worst_echo_us = took;
 }
 
+/* As much as is kept: from here on the log of the conversation does not grow. */
+static void fill(struct chat *a, struct chat *b)
+{
+	static char body[60000];
+
+	for (unsigned i = 0; i < 150; i++) {
+		if (chat_send(a, "@soak.b", body, sizeof body, 0) < 0)
+			die("%s", chat_error(a));
+		expect(a, CHAT_MESSAGE, "@soak.b", "soak.a");
+		expect(b, CHAT_MESSAGE, "@soak.a", "soak.a");
+	}
+}
+
 static void count_row(void *userdata, const char *row, size_t len)
 {
 	(*(unsigned *)userdata)++;
@@ -131,6 +144,7 @@ void play_talker(void)
 
 	if (chat_join(a, "soak.lounge", CHAT_NEW, 0, CHAT_PRESENCE, NULL) < 0)
 		die("%s", chat_error(a));
+	fill(a, b);
 	for (uint64_t n = 0; !shared->is_over; n++) {
 		converse(a, b, n);
 		ask(a, "PING", 0);

@@ -36,6 +36,17 @@ static struct text item_key(const struct item *item)
 	return (struct text){ item->key, item->len };
 }
 
+/* How many are met, slot by slot, each in its own. */
+static size_t walk(const struct table *table)
+{
+	size_t n = 0;
+
+	for (size_t i = 0; i < table->n_slots; i++)
+		for (struct table_link *link = table_at(table, i); link; link = link->next)
+			n++;
+	return n;
+}
+
 static void expect_items(const struct table *table)
 {
 	size_t n = 0;
@@ -47,7 +58,7 @@ static void expect_items(const struct table *table)
 		n += items[i].is_in;
 	}
 	assert_int_equal(table->n_links, n);
-	assert_int_equal(table->n_slots & (table->n_slots - 1), 0);
+	assert_int_equal(walk(table), n);
 }
 
 static void test_empty(void **state)
@@ -71,6 +82,10 @@ static void test_add_and_remove(void **state)
 	for (size_t i = 0; i < ITEMS_MAX; i++) {
 		assert_int_equal(table_add(&table, &items[i].link, item_key(&items[i])), 0);
 		items[i].is_in = true;
+		/* there are slots for all, and no more than need be */
+		assert_int_equal(table.n_slots, MAX(i + 1, (size_t)TABLE_SLOTS_MIN));
+		if (i < 100 || i == 1023 || i == 1024 || i == 1025)
+			expect_items(&table);
 	}
 	expect_items(&table);
 	for (int step = 0; step < 20000; step++) {
