@@ -84,8 +84,9 @@ static int command_rooms(struct call *call)
 	char row[BROKER_ROW_MAX];
 
 	list_for_each (link, &call->broker->rooms.all)
-		call->output(call->userdata,
-			broker_room_row(container_of(link, struct room, rooms_link), row));
+		call->output(
+			call->userdata, broker_room_row(call->broker,
+						container_of(link, struct room, rooms_link), row));
 	return 0;
 }
 

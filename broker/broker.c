@@ -58,7 +58,9 @@ unsigned broker_stats(const struct broker *broker, admin_output_fn *output, void
 		{ "publishers", broker->rooms.publishers.n_links },
 		{ "packets", broker->n_packets },
 		{ "appended", broker->rooms.n_records },
+		{ "appended_rate", broker->appended.last },
 		{ "delivered", broker->n_delivered },
+		{ "delivered_rate", broker->delivered.last },
 		{ "delivered_bytes", broker->n_delivered_bytes },
 		{ "gap_records", broker->n_gap_records },
 		{ "log_bytes", broker->rooms.log_bytes },
@@ -79,14 +81,16 @@ unsigned broker_stats(const struct broker *broker, admin_output_fn *output, void
 	return ARRAY_LEN(counters);
 }
 
-struct text broker_room_row(const struct room *room, char *row)
+struct text broker_room_row(const struct broker *broker, const struct room *room, char *row)
 {
 	struct text target = room_target(room);
 	int n;
 
-	n = snprintf(row, BROKER_ROW_MAX, "%.*s readers=%u first=%lu next=%lu bytes=%lu owner=%u",
-		(int)target.len, target.data, room->n_cursors, (unsigned long)room->log.first,
-		(unsigned long)room->log.next, (unsigned long)room->log.bytes, room->owner->uid);
+	n = snprintf(row, BROKER_ROW_MAX,
+		"%.*s readers=%u first=%lu next=%lu bytes=%lu owner=%u rate=%u", (int)target.len,
+		target.data, room->n_cursors, (unsigned long)room->log.first,
+		(unsigned long)room->log.next, (unsigned long)room->log.bytes, room->owner->uid,
+		meter_rate(&room->appended, broker->users.second));
 	return (struct text){ row, (size_t)n };
 }
 
@@ -472,17 +476,36 @@ static void broker_expire(struct broker *broker)
 	listener_resume(&broker->listener, broker);
 }
 
+/* Another second is in hand, of all meters. Those of the broker as a whole are set here:
+ * what they count is counted already. */
+static void broker_tick(struct broker *broker)
+{
+	uint32_t second = (uint32_t)(broker->users.now / 1000000000);
+
+	if (second == broker->users.second)
+		return;
+	broker->appended.total = broker->rooms.n_records;
+	meter_turn(&broker->appended, second);
+	broker->delivered.total = broker->n_delivered;
+	meter_turn(&broker->delivered, second);
+	broker->users.second = second;
+}
+
 /* How long the loop may sleep. */
 static uint64_t broker_patience(struct broker *broker)
 {
 	uint64_t now = broker->users.now, wait;
 	struct list *first;
 
+	/* who was slowed and may go on is ready now */
+	wait = throttles_expire(&broker->users.throttled, now, session_wake);
+
 	/* a room is dirty here when a session ended behind broker_mark(): it was seen off */
 	if (!list_is_empty(&broker->ready) || !list_is_empty(&broker->flush) ||
 		!list_is_empty(&broker->rooms.dirty))
 		return 0;
-	wait = MIN(rooms_expire(&broker->rooms, now), admin_expire(&broker->admin, now));
+	wait = MIN(wait, rooms_expire(&broker->rooms, now));
+	wait = MIN(wait, admin_expire(&broker->admin, now));
 	if (broker->listener.is_paused)
 		wait = MIN(wait, broker->listener.resume_at - MIN(now, broker->listener.resume_at));
 	first = list_first(&broker->closing);
@@ -497,6 +520,7 @@ static uint64_t broker_patience(struct broker *broker)
 void broker_round(struct broker *broker, uint64_t timeout_ns)
 {
 	loop_wait(&broker->loop, MIN(timeout_ns, broker_patience(broker)), &broker->users.now);
+	broker_tick(broker);
 	broker_read(broker);
 	if (broker->stop_requested && !broker->is_stopping)
 		broker_begin_stop(broker);

@@ -50,6 +50,7 @@ struct broker {
 
 	uint64_t n_accepted, n_turned_away, n_packets, n_refused, n_framing, n_kicked;
 	uint64_t n_delivered, n_delivered_bytes, n_gap_records;
+	struct meter appended, delivered; /* of all, as they were when the second began */
 
 	uint64_t round;    /* counts up */
 	uint64_t turn_end; /* broker_clock() at which the turn in hand is over */
@@ -107,4 +108,4 @@ uint64_t broker_clock(void);
 unsigned broker_stats(const struct broker *broker, admin_output_fn *output, void *userdata);
 
 /* "ROOM readers= ..." into ROW, which holds BROKER_ROW_MAX bytes. */
-struct text broker_room_row(const struct room *room, char *row);
+struct text broker_room_row(const struct broker *broker, const struct room *room, char *row);

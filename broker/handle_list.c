@@ -125,7 +125,7 @@ int handle_rooms(struct session *session, const struct frame *frame)
 			page_end(session, frame, n_rows, false, after);
 			return 0;
 		}
-		answer_row(session, frame, broker_room_row(room, row));
+		answer_row(session, frame, broker_room_row(session->broker, room, row));
 		n_rows++;
 		after = room->number;
 	}

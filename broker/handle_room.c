@@ -236,6 +236,8 @@ int handle_say_in(struct session *session, const struct frame *frame, struct tex
 		answer_refuse(session, frame, CODE_ARGS, "id= is not a number above 0");
 		return 0;
 	}
+	if (!session_may_say(session))
+		return DISPATCH_E_WAIT;
 	r = target_room(session, frame, target, true, &room);
 	if (r || !room)
 		return r;
@@ -248,6 +250,8 @@ int handle_say_in(struct session *session, const struct frame *frame, struct tex
 	if (room_is_conversation(room))
 		reader_join_direct(broker, room);
 	r = room_append(&broker->rooms, room, &session->author, id, value, body, &seq);
+	if (r == 0)
+		session_count_said(session, room, body.len);
 	switch (r) {
 	case 0:
 	case ROOM_E_DUPLICATE:
@@ -308,9 +312,11 @@ bool handle_say_again(struct session *session, struct text packet)
 	/* into these two not everybody may speak */
 	if (!room || room_is_conversation(room) || room_is_wall(room) ||
 		!say_parse_again(room, packet, &id, &value, &body) ||
-		(id.len > 0 && !session->author.has_publisher))
+		(id.len > 0 && !session->author.has_publisher) || !session_may_say(session))
 		return false;
 	r = room_append(rooms, room, &session->author, id, value, body, &seq);
+	if (r == 0)
+		session_count_said(session, room, body.len);
 	return r == 0 || r == ROOM_E_DUPLICATE;
 }
 

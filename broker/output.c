@@ -113,6 +113,7 @@ static int output_send(struct session *session, const struct iovec *parts, size_
 		return 0;
 	if (r == -EAGAIN) {
 		session->is_writable = false;
+		session->blocked_at = session->broker->users.now;
 		loop_change(&session->broker->loop, &session->watch, SESSION_EVENTS | EPOLLOUT);
 		return -EAGAIN;
 	}
@@ -195,6 +196,7 @@ static int output_send_log(
 		if (r < 0)
 			return r;
 		broker->n_delivered += next.seq - cursor->seq;
+		session->n_delivered += next.seq - cursor->seq;
 		broker->n_delivered_bytes += len;
 		*cursor = next;
 		return 0;
@@ -207,6 +209,7 @@ static int output_send_log(
 		if (r < 0)
 			return r;
 		broker->n_delivered++;
+		session->n_delivered++;
 		broker->n_delivered_bytes += len;
 		*cursor = next;
 	}

@@ -23,6 +23,7 @@ void quota_init(struct quota_account *account)
 	list_init(&account->accounts_link);
 	list_init(&account->rooms);
 	list_init(&account->publishers);
+	throttle_init(&account->throttle);
 }
 
 void quota_deinit(struct quota_account *account)
@@ -33,6 +34,7 @@ void quota_deinit(struct quota_account *account)
 	assert(list_is_empty(&account->rooms));
 	assert(list_is_empty(&account->publishers));
 	list_unlink(&account->accounts_link);
+	throttle_deinit(&account->throttle);
 }
 
 int quota_charge(struct quota_account *account, enum quota_kind kind, uint64_t amount)

@@ -1,4 +1,4 @@
-/* quota.h - what each user may hold, and what it holds now.
+/* quota.h - what each user may hold and do, and what it holds and does now.
  *
  * One account per uid; all users that the user data base does not know share one.
  * Everything that a client can make the broker keep is charged here before it is
@@ -9,6 +9,9 @@
 #include <stdint.h>
 
 #include "broker/list.h"
+#include "broker/meter.h"
+#include "broker/rate.h"
+#include "broker/throttle.h"
 
 enum quota_kind {
 	QUOTA_CONNECTIONS,
@@ -24,16 +27,21 @@ enum {
 };
 
 struct quota_account {
-	struct list accounts_link; /* in users.accounts */
+	struct list accounts_link; /* in users.accounts, in order of number */
+	uint64_t number;           /* counts up over all accounts */
 	uint64_t used[QUOTA_KINDS];
 	uint64_t max[QUOTA_KINDS];
 	uint64_t log_bytes; /* of the rooms it owns; the broker's ceiling takes from the largest */
 	struct list rooms;  /* that it owns */
 	struct list publishers; /* that rooms remember of it, least recent first; see room.h */
 	unsigned n_publishers;
-	uint64_t round;     /* of the broker, in which it was last served */
-	uint64_t turn_left; /* ns of that round that its sessions may still take, */
-	uint64_t send_left; /* and ns to be sent what they are owed */
+	struct meter said, said_bytes;
+	struct throttle throttle; /* of what it says */
+	struct rate connects;     /* of the connections it opens */
+	uint64_t told_at;         /* when the diagnostics were last told that it is over a rate */
+	uint64_t round;           /* of the broker, in which it was last served */
+	uint64_t turn_left;       /* ns of that round that its sessions may still take, */
+	uint64_t send_left;       /* and ns to be sent what they are owed */
 };
 
 void quota_init(struct quota_account *account);

@@ -25,6 +25,7 @@ struct room {
 	uint64_t id;            /* log identity */
 	uint64_t idle_since;
 	struct log log;
+	struct meter appended;
 	struct log *presence; /* JOINED and PARTED, while somebody asked */
 	struct list cursors;
 	unsigned n_cursors, n_presence;

@@ -24,6 +24,9 @@
 #include "protocol/packet.h"
 #include "protocol/record.h"
 
+/* How often the diagnostics are told at most that a user is over a rate, ns. */
+#define TELL_RATE_NS (UINT64_C(60) * 1000000000)
+
 static const char *const state_names[] = {
 	[SESSION_NEW] = "new",
 	[SESSION_PLAIN] = "plain",
@@ -47,6 +50,18 @@ void session_set_state(struct session *session, enum session_state state)
 bool session_is_admin(const struct session *session)
 {
 	return session->user->uid == 0 || session->user->uid == session->broker->users.self;
+}
+
+bool session_may_see(const struct session *session, const struct room *room)
+{
+	return !room_is_conversation(room) ||
+	       (session->person &&
+		       room_has_party(room, text_of(session->person->name), session->user->uid));
+}
+
+uint64_t session_blocked_ns(const struct session *session)
+{
+	return session->is_writable ? 0 : session->broker->users.now - session->blocked_at;
 }
 
 const char *session_name(const struct session *session)
@@ -218,13 +233,28 @@ void session_turn(struct session *session)
 
 /* ---- the user ---- */
 
+/* A user is over a rate: told once a minute, or its client would fill the diagnostics. */
+static void user_tell_rate(
+	const struct users *users, struct user *user, const char *what, const struct rate *rate)
+{
+	struct quota_account *account = user->account;
+
+	if (account->told_at > 0 && users->now - account->told_at < TELL_RATE_NS)
+		return;
+	account->told_at = users->now;
+	trace(TRACE_WARNING, "quota uid=%u user=%s what=%s limit=%lu", user->uid,
+		user->name[0] ? user->name : "-", what, (unsigned long)rate->max);
+}
+
 /* The connection counts from the moment we know whose it is. */
 static void session_admit(struct session *session)
 {
+	struct users *users = &session->broker->users;
 	struct user *user = session->user;
+	struct rate *connects;
 	int r;
 
-	r = users_await(&session->broker->users, user, &session->wait_link);
+	r = users_await(users, user, &session->wait_link);
 	if (r == USERS_E_WAIT) {
 		session->is_waiting = true;
 		return;
@@ -233,6 +263,14 @@ static void session_admit(struct session *session)
 		session_close(session, false, 0, "AGAIN", "the user data base does not answer");
 		return;
 	}
+	connects = &user->account->connects;
+	if (!rate_has(connects, users->now)) {
+		user_tell_rate(users, user, "connects", connects);
+		session_close(session, false, 0, "QUOTA", "connects: at the limit of %lu a second",
+			(unsigned long)connects->max);
+		return;
+	}
+	rate_take(connects);
 	if (quota_charge(user->account, QUOTA_CONNECTIONS, 1)) {
 		trace(TRACE_WARNING, "quota uid=%u user=%s what=connections used=%lu limit=%lu",
 			user->uid, user->name[0] ? user->name : "-",
@@ -251,9 +289,43 @@ void session_wake(struct list *wait_link)
 	struct session *session = container_of(wait_link, struct session, wait_link);
 
 	session->is_waiting = false;
+	if (session->is_slowed) {
+		session->is_slowed = false;
+		session->has_token = true;
+	}
 	if (session->state == SESSION_NEW)
 		session_admit(session);
 	session_line_up(session);
+}
+
+bool session_may_say(struct session *session)
+{
+	struct users *users = &session->broker->users;
+	struct throttle *throttle = &session->user->account->throttle;
+
+	if (session->has_token || throttle_is_open(throttle, users->now))
+		return true;
+	if (!session->is_waiting) {
+		user_tell_rate(users, session->user, "rate", &throttle->rate);
+		throttle_wait(throttle, &users->throttled, users->now, &session->wait_link);
+		session->is_waiting = session->is_slowed = true;
+	}
+	return false;
+}
+
+void session_count_said(struct session *session, struct room *room, size_t len)
+{
+	struct quota_account *account = session->user->account;
+	uint32_t second = session->broker->users.second;
+
+	if (session->has_token)
+		session->has_token = false;
+	else
+		rate_take(&account->throttle.rate);
+	meter_add(&session->said, second, 1);
+	meter_add(&account->said, second, 1);
+	meter_add(&account->said_bytes, second, len);
+	meter_add(&room->appended, second, 1);
 }
 
 int session_set_person(struct session *session, struct text name)
@@ -443,7 +515,7 @@ void session_close(struct session *session, bool is_owed, uint64_t deadline, con
 		session->bye = NULL;
 	session_set_state(session, SESSION_CLOSING);
 	session->is_owed = is_owed;
-	session->is_waiting = false;
+	session->is_waiting = session->is_slowed = false;
 	list_unlink(&session->wait_link);
 	session->deadline = deadline ? deadline : broker->users.now + SESSION_CLOSE_NS;
 	list_append(&broker->closing, &session->wait_link);

@@ -50,7 +50,9 @@ struct session {
 
 	bool is_readable, is_writable; /* as epoll last said */
 	bool is_deaf;    /* it can not be sent anything any more; its input is still read */
-	bool is_waiting; /* for a look-up */
+	bool is_waiting; /* for a look-up, or for its account's throttle */
+	bool is_slowed;  /* the latter */
+	bool has_token;  /* it was let go on by the throttle, and has not said anything since */
 	bool is_charged; /* QUOTA_CONNECTIONS */
 	bool is_owed;    /* while closing: what its cursors have not sent, too */
 	bool was_plain;  /* while closing: so no BYE */
@@ -60,13 +62,17 @@ struct session {
 	struct list ready_link;    /* in broker.ready while there is input to take */
 	struct list flush_link;    /* in broker.flush while there is output to send */
 	struct list person_link;
-	struct list wait_link; /* in line for a look-up; while closing: in broker.closing */
+	struct list wait_link; /* of a look-up or the throttle; while closing: broker.closing */
 
 	struct list cursors, pending;
 	struct author author;
 
 	struct output *output; /* answers that were not sent; owned, NULL when there are none */
 	struct held *held;     /* the packet that could not be finished; owned */
+
+	struct meter said;
+	uint64_t n_delivered; /* messages */
+	uint64_t blocked_at;  /* when its socket became full; while it is not writable */
 
 	uint64_t deadline; /* while closing; broker.closing is in its order */
 	char *bye;         /* owned */
@@ -101,6 +107,12 @@ static inline size_t session_output_len(const struct session *session)
 /* May it administer: root, or the broker's own user. */
 bool session_is_admin(const struct session *session);
 
+/* May it know of ROOM? Conversations are their two people's business. */
+bool session_may_see(const struct session *session, const struct room *room);
+
+/* For how long its socket has been full, ns; 0 when it is not. */
+uint64_t session_blocked_ns(const struct session *session);
+
 /* Its name for the diagnostics. */
 const char *session_name(const struct session *session);
 
@@ -110,8 +122,15 @@ void session_turn(struct session *session);
 /* Send what can be sent now. */
 void session_flush(struct session *session);
 
-/* Go on after a wait: for users.wake. */
+/* Go on after a wait: for users.wake and the throttle. */
 void session_wake(struct list *wait_link);
+
+/* Has its user the right to one more message now? If not the session waits: the request
+ * is to be given again when it is woken. */
+bool session_may_say(struct session *session);
+
+/* It said a message of LEN bytes in ROOM, after session_may_say(). */
+void session_count_said(struct session *session, struct room *room, size_t len);
 
 /* Put it in, or take it out of, the line for input, as its state now asks. */
 void session_line_up(struct session *session);

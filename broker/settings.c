@@ -24,6 +24,9 @@ static const struct {
 	[QUOTA_NAMES] = { "names", 8, 1, 1000 },
 	/* 128 connections with 64 KiB of answers and 64 KiB of requests each */
 	[QUOTA_BYTES] = { "bytes", 32 << 20, 1 << 18, UINT64_C(1) << 40 },
+	/* nobody is slowed unless an administrator says so */
+	[LIMIT_RATE] = { "rate", RATE_MAX, 1, RATE_MAX },
+	[LIMIT_CONNECTS] = { "connects", RATE_MAX, 1, RATE_MAX },
 	[LIMIT_ROOM_BYTES] = { "room-bytes", 32 << 20, 1 << 18, UINT64_C(1) << 40 },
 	[LIMIT_LOG_BYTES] = { "log-bytes", 256 << 20, 1 << 20, UINT64_C(1) << 40 },
 	[LIMIT_ROOM_IDLE] = { "room-idle", 24 * 60 * 60, 1, 1000000000 },
@@ -123,14 +126,14 @@ static struct text text_trim(struct text text)
 }
 
 static int settings_override(
-	struct settings *settings, struct text user, enum quota_kind kind, uint64_t value)
+	struct settings *settings, struct text user, unsigned limit, uint64_t value)
 {
 	struct override *grown, *override = NULL;
 
 	if (user.len < 1 || user.len >= sizeof override->user)
 		return SETTINGS_E_SYNTAX;
 	for (size_t i = 0; i < settings->n_overrides; i++)
-		if (settings->overrides[i].kind == kind &&
+		if (settings->overrides[i].limit == limit &&
 			text_equal(text_of(settings->overrides[i].user), user))
 			override = &settings->overrides[i];
 	if (!override) {
@@ -141,7 +144,7 @@ static int settings_override(
 			return -ENOMEM;
 		settings->overrides = grown;
 		override = &grown[settings->n_overrides++];
-		*override = (struct override){ .kind = kind };
+		*override = (struct override){ .limit = limit };
 		memcpy(override->user, user.data, user.len);
 	}
 	override->value = value;
@@ -169,8 +172,8 @@ int settings_set(struct settings *settings, struct text line)
 		if (!value_parse(value, &number) || number < limits[i].min ||
 			number > limits[i].max)
 			return SETTINGS_E_VALUE;
-		if (user.data && i < QUOTA_KINDS)
-			return settings_override(settings, user, (enum quota_kind)i, number);
+		if (user.data && i < LIMIT_USER_COUNT)
+			return settings_override(settings, user, i, number);
 		if (user.data)
 			return SETTINGS_E_NAME;
 		settings->limit[i] = number;
@@ -246,8 +249,8 @@ int settings_read(struct settings *settings, const char *path, unsigned *ret_lin
 	return r;
 }
 
-uint64_t settings_quota(
-	const struct settings *settings, enum quota_kind kind, uid_t uid, const char *name)
+uint64_t settings_of_user(
+	const struct settings *settings, unsigned limit, uid_t uid, const char *name)
 {
 	char number[16];
 
@@ -255,9 +258,9 @@ uint64_t settings_quota(
 	for (size_t i = 0; i < settings->n_overrides; i++) {
 		const struct override *override = &settings->overrides[i];
 
-		if (override->kind == kind && (!strcmp(override->user, number) ||
-						      (name[0] && !strcmp(override->user, name))))
+		if (override->limit == limit && (!strcmp(override->user, number) ||
+							(name[0] && !strcmp(override->user, name))))
 			return override->value;
 	}
-	return settings->limit[kind];
+	return settings->limit[limit];
 }

@@ -13,18 +13,23 @@
 #include "broker/quota.h"
 #include "protocol/text.h"
 
-/* Limits of the broker as a whole, after the quotas of users. */
+/* All limits: what each user may hold, which are the kinds of quota; what it may do in a
+ * second; and those of the broker as a whole. */
 enum limit {
-	LIMIT_ROOM_BYTES = QUOTA_KINDS, /* kept of one room */
-	LIMIT_LOG_BYTES,                /* kept of all rooms */
-	LIMIT_ROOM_IDLE,                /* seconds until a room nobody reads is forgotten */
+	LIMIT_RATE = QUOTA_KINDS, /* messages that a user says */
+	LIMIT_CONNECTS,           /* connections that it opens */
+	LIMIT_USER_COUNT,         /* those before it are of each user */
+
+	LIMIT_ROOM_BYTES = LIMIT_USER_COUNT, /* kept of one room */
+	LIMIT_LOG_BYTES,                     /* kept of all rooms */
+	LIMIT_ROOM_IDLE,                     /* seconds until a room nobody reads is forgotten */
 	LIMIT_COUNT,
 };
 
 /* A limit that is set for one user only. */
 struct override {
 	char user[33];
-	enum quota_kind kind;
+	unsigned limit; /* below LIMIT_USER_COUNT */
 	uint64_t value;
 };
 
@@ -62,12 +67,13 @@ const char *settings_strerror(int outcome);
  * a regular file). SETTINGS may be half changed after a failure. */
 int settings_read(struct settings *settings, const char *path, unsigned *ret_line);
 
-/* "room-bytes", ... of every limit, quotas included. */
+/* "room-bytes", ... of every limit. */
 const char *limit_name(unsigned limit);
 
 /* The least and the largest value that it takes. */
 void limit_bounds(unsigned limit, uint64_t *ret_min, uint64_t *ret_max);
 
-/* What this user may hold of KIND; NAME is the Unix user's name, "" if unknown. */
-uint64_t settings_quota(
-	const struct settings *settings, enum quota_kind kind, uid_t uid, const char *name);
+/* A LIMIT below LIMIT_USER_COUNT of this user; NAME is the Unix user's name, "" if
+ * unknown. */
+uint64_t settings_of_user(
+	const struct settings *settings, unsigned limit, uid_t uid, const char *name);

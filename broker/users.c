@@ -13,21 +13,39 @@
 static void users_apply_account(
 	struct users *users, struct quota_account *account, uid_t uid, const char *name)
 {
-	for (int kind = 0; kind < QUOTA_KINDS; kind++)
-		account->max[kind] =
-			settings_quota(users->settings, (enum quota_kind)kind, uid, name);
+	const struct settings *settings = users->settings;
+	bool is_limited = uid != 0 && uid != users->self;
+
+	for (unsigned kind = 0; kind < QUOTA_KINDS; kind++)
+		account->max[kind] = settings_of_user(settings, kind, uid, name);
+	rate_set(&account->throttle.rate,
+		is_limited ? settings_of_user(settings, LIMIT_RATE, uid, name) : RATE_MAX,
+		users->now);
+	rate_set(&account->connects,
+		is_limited ? settings_of_user(settings, LIMIT_CONNECTS, uid, name) : RATE_MAX,
+		users->now);
+}
+
+static void users_add_account(
+	struct users *users, struct quota_account *account, uid_t uid, const char *name)
+{
+	quota_init(account);
+	account->number = users->next_account++;
+	list_append(&users->accounts, &account->accounts_link);
+	users_apply_account(users, account, uid, name);
 }
 
 int users_init(struct users *users, const struct settings *settings)
 {
-	*users = (struct users){ .settings = settings, .self = geteuid() };
+	*users = (struct users){ .settings = settings, .self = geteuid(), .next_account = 1 };
 	table_init(&users->by_uid);
 	table_init(&users->by_name);
 	table_init(&users->persons);
 	list_init(&users->idle_users);
 	list_init(&users->idle_nicks);
-	quota_init(&users->strangers);
-	users_apply_account(users, &users->strangers, (uid_t)-1, "strangers");
+	list_init(&users->accounts);
+	list_init(&users->throttled);
+	users_add_account(users, &users->strangers, (uid_t)-1, "strangers");
 	return nss_init(&users->nss);
 }
 
@@ -113,8 +131,10 @@ static void user_learn(struct users *users, struct user *user)
 	strcpy(user->name, user->query.status == NSS_FOUND ? user->query.answer.name : "");
 	/* what is charged stays where it is: only a row without charges moves */
 	if (!user->is_known && user->query.status == NSS_NONE && user->uid != users->self &&
-		user->uid != 0)
+		user->uid != 0) {
 		user->account = &users->strangers;
+		list_unlink(&user->own.accounts_link);
+	}
 	user->is_known = true;
 	users_apply_account(users, &user->own, user->uid, user->name);
 }
@@ -171,10 +191,10 @@ int users_get(struct users *users, uid_t uid, struct user **ret_user)
 	list_init(&user->waiters);
 	list_init(&user->nicks);
 	list_init(&user->query.queue_link);
-	quota_init(&user->own);
-	users_apply_account(users, &user->own, uid, "");
+	users_add_account(users, &user->own, uid, "");
 	if (table_add(&users->by_uid, &user->link,
 		    (struct text){ (const char *)&user->uid, sizeof user->uid }) < 0) {
+		quota_deinit(&user->own);
 		free(user);
 		return -ENOMEM;
 	}

@@ -68,10 +68,14 @@ struct users {
 	struct list idle_users, idle_nicks;
 	unsigned n_idle_users, n_idle_nicks;
 	struct quota_account strangers;
+	struct list accounts;  /* of every user that has its own, and the strangers' */
+	struct list throttled; /* accounts that are over their rate; see throttle.h */
+	uint64_t next_account;
 	const struct settings *settings; /* borrowed */
 	struct nss nss;
 	uid_t self;
-	uint64_t now; /* CLOCK_MONOTONIC ns, kept by the loop */
+	uint64_t now;    /* CLOCK_MONOTONIC ns, kept by the loop */
+	uint32_t second; /* the same in s, of all meters */
 	void (*wake)(struct list *waiter);
 	void (*evict)(struct person *person); /* its name went to its Unix user */
 };

@@ -17,9 +17,9 @@ static void expect_limits(const struct settings *settings)
 		const struct override *override = &settings->overrides[i];
 		uint64_t value;
 
-		EXPECT(override->kind < QUOTA_KINDS && override->value > 0);
+		EXPECT(override->limit < LIMIT_USER_COUNT && override->value > 0);
 		EXPECT(memchr(override->user, '\0', sizeof override->user));
-		value = settings_quota(settings, override->kind, 4294967294u, override->user);
+		value = settings_of_user(settings, override->limit, 4294967294u, override->user);
 		EXPECT(value > 0 && value <= UINT64_C(1) << 40);
 	}
 }

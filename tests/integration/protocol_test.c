@@ -257,7 +257,7 @@ static void test_rows(void **state)
 	raw_expect(raw, "#w + t3ster %u ~since=~", getuid());
 	raw_expect(raw, "#w * 1");
 	raw_send(raw, "#r ROOMS");
-	raw_expect(raw, "#r + joined readers=1 first=1 next=2 bytes=~ owner=%u", getuid());
+	raw_expect(raw, "#r + joined readers=1 first=1 next=2 bytes=~ owner=%u rate=~", getuid());
 	raw_expect(raw, "#r * 1");
 	raw_send(raw, "#s STATS");
 	while (strncmp(raw_expect(raw, "#s ~"), "#s * ", 5) != 0)

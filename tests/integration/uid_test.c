@@ -173,7 +173,7 @@ static void test_broker_of_another_user(void **state)
 	raw = raw_hello_as(broker, NOBODY, "");
 	raw_send(raw, "SAY lobby\nx");
 	raw_send(raw, "#r ROOMS");
-	raw_expect(raw, "#r + lobby ~ owner=%u", UNKNOWN);
+	raw_expect(raw, "#r + lobby ~ owner=%u rate=~", UNKNOWN);
 	raw_expect(raw, "#r * 1");
 	raw_send(raw, "#s STOP");
 	raw_expect(raw, "#s ! DENIED ~");

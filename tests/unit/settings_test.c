@@ -38,6 +38,13 @@ static void test_set(void **state)
 		{ "names=1001", SETTINGS_E_VALUE },
 		{ "bytes=256k", 0, QUOTA_BYTES, 256 << 10 },
 		{ "bytes=262143", SETTINGS_E_VALUE },
+		{ "rate=1", 0, LIMIT_RATE, 1 },
+		{ "rate=0", SETTINGS_E_VALUE },
+		{ "rate=1000000000", 0, LIMIT_RATE, RATE_MAX },
+		{ "rate=1000000001", SETTINGS_E_VALUE },
+		{ "connects=5", 0, LIMIT_CONNECTS, 5 },
+		{ "connects=0", SETTINGS_E_VALUE },
+		{ "connects=1G", SETTINGS_E_VALUE },
 		{ "room-bytes=1024G", 0, LIMIT_ROOM_BYTES, UINT64_C(1) << 40 },
 		{ "room-bytes=1025G", SETTINGS_E_VALUE },
 		{ "log-bytes=1M", 0, LIMIT_LOG_BYTES, 1 << 20 },
@@ -72,7 +79,9 @@ static void test_set(void **state)
 		{ ":names=1", SETTINGS_E_SYNTAX },
 		{ "alice:log-bytes=1G", SETTINGS_E_NAME },
 		{ "alice:room-idle=10", SETTINGS_E_NAME },
+		{ "alice:room-bytes=1M", SETTINGS_E_NAME },
 		{ "alice:names=0", SETTINGS_E_VALUE },
+		{ "alice:rate=0", SETTINGS_E_VALUE },
 		{ "a:b:names=1", SETTINGS_E_NAME },
 		{ "a23456789012345678901234567890123:names=1", SETTINGS_E_SYNTAX },
 	};
@@ -104,26 +113,33 @@ static void test_users(void **state)
 	expect_set(&settings, "alice:names=6");
 	expect_set(&settings, "1000:cursors=7");
 	expect_set(&settings, "a2345678901234567890123456789012:names=9");
-	assert_int_equal(settings_quota(&settings, QUOTA_NAMES, 1, "bob"), 5);
-	assert_int_equal(settings_quota(&settings, QUOTA_NAMES, 1, ""), 5);
-	assert_int_equal(settings_quota(&settings, QUOTA_NAMES, 1000, "alice"), 6);
-	assert_int_equal(settings_quota(&settings, QUOTA_NAMES, 1000, ""), 5);
-	assert_int_equal(settings_quota(&settings, QUOTA_CURSORS, 1000, "alice"), 7);
-	assert_int_equal(settings_quota(&settings, QUOTA_CURSORS, 1000, ""), 7);
-	assert_int_equal(settings_quota(&settings, QUOTA_CURSORS, 1001, "alice"), 4096);
+	expect_set(&settings, "rate=100");
+	expect_set(&settings, "alice:rate=7");
+	expect_set(&settings, "1001:connects=2");
+	assert_int_equal(settings_of_user(&settings, LIMIT_RATE, 1000, "alice"), 7);
+	assert_int_equal(settings_of_user(&settings, LIMIT_RATE, 1000, "bob"), 100);
+	assert_int_equal(settings_of_user(&settings, LIMIT_CONNECTS, 1001, "bob"), 2);
+	assert_int_equal(settings_of_user(&settings, LIMIT_CONNECTS, 1000, "alice"), RATE_MAX);
+	assert_int_equal(settings_of_user(&settings, QUOTA_NAMES, 1, "bob"), 5);
+	assert_int_equal(settings_of_user(&settings, QUOTA_NAMES, 1, ""), 5);
+	assert_int_equal(settings_of_user(&settings, QUOTA_NAMES, 1000, "alice"), 6);
+	assert_int_equal(settings_of_user(&settings, QUOTA_NAMES, 1000, ""), 5);
+	assert_int_equal(settings_of_user(&settings, QUOTA_CURSORS, 1000, "alice"), 7);
+	assert_int_equal(settings_of_user(&settings, QUOTA_CURSORS, 1000, ""), 7);
+	assert_int_equal(settings_of_user(&settings, QUOTA_CURSORS, 1001, "alice"), 4096);
 	assert_int_equal(
-		settings_quota(&settings, QUOTA_NAMES, 1, "a2345678901234567890123456789012"), 9);
+		settings_of_user(&settings, QUOTA_NAMES, 1, "a2345678901234567890123456789012"), 9);
 	/* set again, it is one row still */
 	expect_set(&settings, "alice:names=8");
-	assert_int_equal(settings.n_overrides, 3);
-	assert_int_equal(settings_quota(&settings, QUOTA_NAMES, 1000, "alice"), 8);
+	assert_int_equal(settings.n_overrides, 5);
+	assert_int_equal(settings_of_user(&settings, QUOTA_NAMES, 1000, "alice"), 8);
 
 	settings_deinit(&copy);
 	assert_int_equal(settings_copy(&copy, &settings), 0);
 	assert_ptr_not_equal(copy.overrides, settings.overrides);
 	expect_set(&copy, "alice:names=1");
-	assert_int_equal(settings_quota(&settings, QUOTA_NAMES, 1000, "alice"), 8);
-	assert_int_equal(settings_quota(&copy, QUOTA_NAMES, 1000, "alice"), 1);
+	assert_int_equal(settings_of_user(&settings, QUOTA_NAMES, 1000, "alice"), 8);
+	assert_int_equal(settings_of_user(&copy, QUOTA_NAMES, 1000, "alice"), 1);
 }
 
 static void test_full(void **state)
@@ -137,8 +153,8 @@ static void test_full(void **state)
 	}
 	assert_int_equal(settings_set(&settings, TEXT("x:names=1")), SETTINGS_E_FULL);
 	expect_set(&settings, "1023:names=9");
-	assert_int_equal(settings_quota(&settings, QUOTA_NAMES, 1023, ""), 9);
-	assert_int_equal(settings_quota(&settings, QUOTA_NAMES, 512, ""), 513);
+	assert_int_equal(settings_of_user(&settings, QUOTA_NAMES, 1023, ""), 9);
+	assert_int_equal(settings_of_user(&settings, QUOTA_NAMES, 512, ""), 513);
 }
 
 static void write_file(const char *path, const char *data, size_t len)
