@@ -8,11 +8,11 @@
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/inotify.h>
-#include <sys/resource.h>
 #include <sys/signalfd.h>
 #include <time.h>
 #include <unistd.h>
 
+#include "broker/descriptors.h"
 #include "broker/notify.h"
 #include "broker/reader.h"
 #include "broker/session.h"
@@ -52,6 +52,7 @@ unsigned broker_stats(const struct broker *broker, admin_output_fn *output, void
 		{ "sessions", broker->n_sessions },
 		{ "accepted", broker->n_accepted },
 		{ "turned_away", broker->n_turned_away },
+		{ "cut", broker->n_cut },
 		{ "persons", broker->users.persons.n_links },
 		{ "rooms", broker->rooms.by_key.n_links },
 		{ "cursors", broker->rooms.cursors.n_links },
@@ -228,16 +229,6 @@ static int broker_init_loop(struct broker *broker)
 	return r;
 }
 
-static void broker_raise_descriptors(void)
-{
-	struct rlimit limit;
-
-	if (getrlimit(RLIMIT_NOFILE, &limit) == 0) {
-		limit.rlim_cur = limit.rlim_max;
-		(void)setrlimit(RLIMIT_NOFILE, &limit);
-	}
-}
-
 static int broker_open(struct broker *broker)
 {
 	const struct broker_config *config = broker->config;
@@ -277,7 +268,7 @@ int broker_init(struct broker *broker, const struct broker_config *config)
 	list_init(&broker->closing);
 	list_init(&broker->gone);
 	signal(SIGPIPE, SIG_IGN);
-	broker_raise_descriptors();
+	descriptors_raise();
 	rooms_init(&broker->rooms, &broker->users, &broker->settings);
 	r = broker_read_settings(broker);
 	if (r == 0)
@@ -296,6 +287,7 @@ int broker_init(struct broker *broker, const struct broker_config *config)
 	r = config->socket ? broker_open(broker) : 0;
 	if (r)
 		return r;
+	broker->n_descriptors = descriptors_count();
 	node_set_started();
 	trace(TRACE_INFO, "ready socket=%s ctl=%s pid=%d", config->socket ? config->socket : "-",
 		broker->admin.watch.fd >= 0 ? config->ctl : "-", getpid());

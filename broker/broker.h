@@ -48,7 +48,8 @@ struct broker {
 	char stop_reason[LINE_LEN_MAX];
 	uint64_t started_at, stop_at;
 
-	uint64_t n_accepted, n_turned_away, n_packets, n_refused, n_framing, n_kicked;
+	uint64_t n_descriptors; /* that it needs itself */
+	uint64_t n_accepted, n_turned_away, n_cut, n_packets, n_refused, n_framing, n_kicked;
 	uint64_t n_delivered, n_delivered_bytes, n_gap_records;
 	struct meter appended, delivered; /* of all, as they were when the second began */
 

@@ -29,7 +29,9 @@ handler_fn handle_hello, handle_ping, handle_time, handle_quit, handle_stop, han
 /* handle_room.c */
 handler_fn handle_join, handle_part, handle_say, handle_past;
 /* handle_list.c */
-handler_fn handle_who, handle_rooms, handle_stats;
+handler_fn handle_who, handle_rooms;
+/* handle_stats.c */
+handler_fn handle_stats;
 
 /* Handle PACKET if it is a plain SAY, without a tag, to the room that was named last:
  * most of what comes is. SESSION is OPEN. False, with nothing done, when it is not or can not be

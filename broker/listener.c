@@ -16,6 +16,7 @@
 #include <unistd.h>
 
 #include "broker/broker.h"
+#include "broker/descriptors.h"
 #include "broker/session.h"
 #include "broker/trace.h"
 #include "protocol/packet.h"
@@ -143,28 +144,6 @@ static void turn_away(int fd, const char *why)
 	close(fd);
 }
 
-static void listener_turn_away(struct broker *broker, int fd)
-{
-	broker->n_turned_away++;
-	trace(TRACE_WARNING, "accept refused reason=\"out of descriptors\"");
-	turn_away(fd, "the broker is out of descriptors");
-}
-
-/* Not even one to say so: give the spare one up. Returns 0, -EAGAIN when nobody was there
- * (the kernel looks for a descriptor first), or another -errno. */
-static int listener_use_spare(struct listener *listener, struct broker *broker)
-{
-	int fd, r;
-
-	close(listener->spare);
-	fd = accept4(listener->watch.fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
-	r = fd < 0 ? -errno : 0;
-	if (fd >= 0)
-		listener_turn_away(broker, fd);
-	listener->spare = open("/dev/null", O_RDONLY | O_CLOEXEC);
-	return r;
-}
-
 static void listener_pause(struct listener *listener, struct broker *broker, int error)
 {
 	trace(TRACE_WARNING, "accept paused reason=\"%s\"", strerror(error));
@@ -199,6 +178,34 @@ static void listener_greet(struct broker *broker, int fd)
 	}
 }
 
+/* FD is one of the last there are: if somebody who is stuck goes, there is room again,
+ * else who came is told. */
+static void listener_squeeze(struct broker *broker, int fd)
+{
+	if (descriptors_free_one(broker)) {
+		listener_greet(broker, fd);
+		return;
+	}
+	broker->n_turned_away++;
+	trace(TRACE_WARNING, "accept refused reason=\"out of descriptors\"");
+	turn_away(fd, "the broker is out of descriptors");
+}
+
+/* There is not even one to say so: give the spare one up. Returns 0, -EAGAIN when nobody
+ * was there (the kernel looks for a descriptor first), or another -errno. */
+static int listener_use_spare(struct listener *listener, struct broker *broker)
+{
+	int fd, r;
+
+	close(listener->spare);
+	fd = accept4(listener->watch.fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+	r = fd < 0 ? -errno : 0;
+	if (fd >= 0)
+		listener_squeeze(broker, fd);
+	listener->spare = open("/dev/null", O_RDONLY | O_CLOEXEC);
+	return r;
+}
+
 /* Accept up to LISTENER_TURN. Returns whether more may be waiting. */
 static bool listener_accept(struct listener *listener, struct broker *broker)
 {
@@ -208,7 +215,7 @@ static bool listener_accept(struct listener *listener, struct broker *broker)
 
 		/* the lowest that is free: all below are taken */
 		if (fd >= listener->fd_end) {
-			listener_turn_away(broker, fd);
+			listener_squeeze(broker, fd);
 			continue;
 		}
 		if (fd >= 0) {

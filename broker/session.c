@@ -17,6 +17,7 @@
 #include <unistd.h>
 
 #include "broker/broker.h"
+#include "broker/descriptors.h"
 #include "broker/dispatch.h"
 #include "broker/output.h"
 #include "broker/reader.h"
@@ -246,6 +247,38 @@ static void user_tell_rate(
 		user->name[0] ? user->name : "-", what, (unsigned long)rate->max);
 }
 
+/* Say BYE and close now: what is not let in holds no descriptor until the round ends. */
+_printf_(3, 4) static void session_turn_away(
+	struct session *session, const char *code, const char *format, ...)
+{
+	char text[LINE_LEN_MAX];
+	va_list ap;
+
+	va_start(ap, format);
+	vsnprintf(text, sizeof text, format, ap);
+	va_end(ap);
+	session_close(session, false, 0, code, "%s", text);
+	session_flush(session);
+}
+
+/* Would another connection be more than its user's share of the descriptors? */
+static bool session_is_fair(struct session *session)
+{
+	struct broker *broker = session->broker;
+	const struct user *user = session->user;
+	uint64_t n_held = user->account->used[QUOTA_CONNECTIONS];
+	uint64_t n_left = descriptors_left(broker);
+
+	if (descriptors_are_shared(n_held, n_left))
+		return true;
+	broker->n_turned_away++;
+	trace(TRACE_WARNING, "quota uid=%u user=%s what=descriptors used=%lu left=%lu", user->uid,
+		user->name[0] ? user->name : "-", (unsigned long)n_held, (unsigned long)n_left);
+	session_turn_away(session, "QUOTA", "connections: %lu of the broker's descriptors are left",
+		(unsigned long)n_left);
+	return false;
+}
+
 /* The connection counts from the moment we know whose it is. */
 static void session_admit(struct session *session)
 {
@@ -260,23 +293,25 @@ static void session_admit(struct session *session)
 		return;
 	}
 	if (r) {
-		session_close(session, false, 0, "AGAIN", "the user data base does not answer");
+		session_turn_away(session, "AGAIN", "the user data base does not answer");
 		return;
 	}
 	connects = &user->account->connects;
 	if (!rate_has(connects, users->now)) {
 		user_tell_rate(users, user, "connects", connects);
-		session_close(session, false, 0, "QUOTA", "connects: at the limit of %lu a second",
+		session_turn_away(session, "QUOTA", "connects: at the limit of %lu a second",
 			(unsigned long)connects->max);
 		return;
 	}
 	rate_take(connects);
+	if (!session_is_fair(session))
+		return;
 	if (quota_charge(user->account, QUOTA_CONNECTIONS, 1)) {
 		trace(TRACE_WARNING, "quota uid=%u user=%s what=connections used=%lu limit=%lu",
 			user->uid, user->name[0] ? user->name : "-",
 			(unsigned long)user->account->used[QUOTA_CONNECTIONS],
 			(unsigned long)user->account->max[QUOTA_CONNECTIONS]);
-		session_close(session, false, 0, "QUOTA", "connections: at the limit of %lu",
+		session_turn_away(session, "QUOTA", "connections: at the limit of %lu",
 			(unsigned long)user->account->max[QUOTA_CONNECTIONS]);
 		return;
 	}

@@ -37,7 +37,7 @@
 /* Readers of a room up to which presence is told: beyond it, it is noise. */
 #define PRESENCE_READERS_MAX 256
 
-/* Rows and bytes of one PAST, WHO or ROOMS answer: it fits the answer buffer. */
+/* Rows and bytes of one page of PAST, WHO, ROOMS or STATS: it fits the answer buffer. */
 #define ANSWER_ROWS_MAX 256
 #define ANSWER_LEN_MAX  65536
 

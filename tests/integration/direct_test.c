@@ -66,7 +66,8 @@ static void test_without_direct(void **state)
 	raw_expect_quiet(bob);
 	/* what came while one did not look is there */
 	raw_send(bob, "#3 ROOMS");
-	raw_expect(bob, "#3 + @al1ce+b0b readers=0 first=1 next=3 bytes=~ owner=%u rate=~", getuid());
+	raw_expect(
+		bob, "#3 + @al1ce+b0b readers=0 first=1 next=3 bytes=~ owner=%u rate=~", getuid());
 	raw_expect(bob, "#3 * 1");
 	raw_send(bob, "#4 JOIN @al1ce last=1");
 	raw_expect(bob, "#4 * 2 first=1 log=~");

@@ -233,18 +233,26 @@ static void set_descriptors(const struct broker *broker, unsigned soft, unsigned
 
 static void test_out_of_descriptors(void **state)
 {
+	static const struct {
+		int more; /* descriptors than it has */
+		const char *expect;
+	} table[] = {
+		{ 3, "quota uid=~ what=descriptors used=3 left=0" },
+		{ 0, "descriptors" }, /* it may have been started with one of a high number */
+		{ -3, "accept " },
+	};
 	struct broker *broker = broker_start(NULL);
 	struct raw *reader = raw_join(broker, "name=reader", "lobby"), *raws[20], *raw;
-	unsigned n_descriptors = broker_descriptors(broker), n_again = 0;
+	unsigned n_descriptors = broker_descriptors(broker), n_again = 0, n_quota = 0;
 	struct rlimit own;
 
 	getrlimit(RLIMIT_NOFILE, &own);
-	for (int lower = 3; lower >= -3; lower -= 3) {
-		/* a few more, none, fewer than it has already */
-		set_descriptors(broker, n_descriptors + (unsigned)lower, (unsigned)own.rlim_max);
+	for (size_t n = 0; n < ARRAY_LEN(table); n++) {
+		set_descriptors(
+			broker, n_descriptors + (unsigned)table[n].more, (unsigned)own.rlim_max);
 		for (size_t i = 0; i < ARRAY_LEN(raws); i++)
 			raws[i] = raw_open(broker);
-		broker_expect(broker, lower >= 0 ? "accept refused" : "accept ");
+		broker_expect(broker, "%s", table[n].expect);
 		raw_send(reader, "#s SAY lobby\nstill served");
 		raw_expect(reader, "#s * ~");
 		raw_expect(reader, "MSG lobby ~\nstill served");
@@ -258,6 +266,8 @@ static void test_out_of_descriptors(void **state)
 			answer = raw_next(raws[i]);
 			if (pattern_matches("BYE AGAIN ~", answer))
 				n_again++;
+			else if (pattern_matches("BYE QUOTA connections: 0 ~", answer))
+				n_quota++;
 			else if (pattern_matches("*", answer))
 				raw_expect(reader, "MSG lobby ~\nhello");
 			else
@@ -270,7 +280,43 @@ static void test_out_of_descriptors(void **state)
 			;
 		assert_int_equal(broker_descriptors(broker), n_descriptors);
 	}
-	assert_true(n_again > 0);
+	assert_true(n_again > 0 && n_quota > 0);
+	broker_stop(broker);
+}
+
+/* When they get scarce, who holds many gets no more, and who holds few or none does. */
+static void test_descriptors_are_shared(void **state)
+{
+	struct broker *broker;
+	struct raw *raw;
+	struct rlimit own;
+	unsigned n = 0;
+
+	if (geteuid() != 0)
+		SKIP("only root has two users");
+	broker = broker_start(NULL);
+	raw = raw_hello(broker, "");
+	getrlimit(RLIMIT_NOFILE, &own);
+	set_descriptors(broker, broker_descriptors(broker) + 90, (unsigned)own.rlim_max);
+	for (;;) {
+		struct raw *other = raw_open_as(broker, STRANGER);
+
+		raw_send(other, "#1 HELLO 1");
+		if (pattern_matches("BYE QUOTA connections: 9 ~", raw_next(other)))
+			break;
+		n++;
+	}
+	assert_int_equal(n, 80);
+	broker_expect(broker, "quota uid=%u ~ what=descriptors used=80 left=9", STRANGER);
+	/* refused ones hold nothing, however many come */
+	for (int i = 0; i < 100; i++)
+		raw_expect(raw_open_as(broker, STRANGER), "BYE QUOTA ~");
+	for (int i = 0; i < 4; i++)
+		raw_hello(broker, "");
+	raw_hello_as(broker, 1, "");
+	raw_expect_quiet(raw);
+	assert_int_equal(raw_counter(raw, "turned_away"), 101);
+	assert_int_equal(raw_counter(raw, "cut"), 0);
 	broker_stop(broker);
 }
 
@@ -356,6 +402,7 @@ int main(void)
 		TEST(test_answers_nobody_reads),
 		TEST(test_bytes),
 		TEST(test_out_of_descriptors),
+		TEST(test_descriptors_are_shared),
 		TEST(test_a_thousand_connections),
 		TEST(test_coming_and_going),
 	};

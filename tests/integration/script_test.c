@@ -232,8 +232,8 @@ static void test_questions(void **state)
 	program_check(broker, 0, "", "20~-~-~T~:~:~.~Z\n", "", "time");
 	program_check(broker, 0, "", "b0b ~ since=~\n", "", "who", "build.ci");
 	program_check(broker, 0, "", "~b0b ~ since=~\n", "", "who");
-	program_check(
-		broker, 0, "", "~build.ci readers=1 first=1 next=2 bytes=~ owner=~ rate=~\n", "", "rooms");
+	program_check(broker, 0, "", "~build.ci readers=1 first=1 next=2 bytes=~ owner=~ rate=~\n",
+		"", "rooms");
 	program_check(broker, 0, "", "~build.ci ~\n", "", "ctl", "ROOMS");
 	program_check(broker, 0, "", "~", "", "ctl", "SAY", "build.ci", "-x", "--help");
 	raw_expect(bob, "MSG build.ci 2 ~ broker ~\n-x --help");

@@ -1,0 +1,39 @@
+/* descriptors.h - when descriptors get scarce: who may have another one, and who goes.
+ *
+ * A user may hold so many connections for each descriptor that is left. One alone can so
+ * have eight ninths of them, two together sixteen seventeenths; whoever has none yet gets
+ * the last. Nobody that reads is cut for it. chat-broker(8), section LIMITS.
+ */
+#pragma once
+
+#include <stdbool.h>
+#include <stdint.h>
+
+struct broker;
+
+/* Connections that a user may hold for each descriptor that is left. */
+#define DESCRIPTORS_SHARE 8
+
+/* A socket that was full so long, ns, is stuck: its session goes when there is no
+ * descriptor left at all. */
+#define DESCRIPTORS_STUCK_NS (UINT64_C(10) * 1000000000)
+
+/* Raise the limit as far as it goes. */
+void descriptors_raise(void);
+
+/* How many are open now: those that the broker needs itself, asked once it has them. */
+uint64_t descriptors_count(void);
+
+/* How many more connections there can be. */
+uint64_t descriptors_left(const struct broker *broker);
+
+/* May a user with N_HELD connections have another one, when N_LEFT descriptors are left
+ * behind it? */
+static inline bool descriptors_are_shared(uint64_t n_held, uint64_t n_left)
+{
+	return (n_held + DESCRIPTORS_SHARE - 1) / DESCRIPTORS_SHARE <= n_left;
+}
+
+/* There is none left: end the session that has been stuck longest, and say so. False when
+ * none is stuck. */
+bool descriptors_free_one(struct broker *broker);
