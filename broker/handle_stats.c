@@ -62,7 +62,7 @@ static const char *session_waits_for(const struct session *session)
 		return " waits=rate";
 	if (session->is_waiting)
 		return " waits=names";
-	if (session->output_len - session->output_at > ANSWERS_HELD_MAX)
+	if (session_output_len(session) > ANSWERS_HELD_MAX)
 		return " waits=answers";
 	return "";
 }
@@ -92,7 +92,7 @@ static bool session_row(
 		(unsigned long)other->said.total, meter_rate(&other->said, second),
 		(unsigned long)other->n_delivered, (unsigned long)backlog->n_records,
 		backlog->has_more ? " more" : "", (int)room.len, room.data,
-		(unsigned long)(other->output_size + (other->held ? other->held_len : 0)),
+		(unsigned long)session_held_len(other),
 		(unsigned long)(session_blocked_ns(other) / 1000000), session_waits_for(other));
 	return page_put(page, other->number, (struct text){ row, (size_t)n });
 }

@@ -104,6 +104,13 @@ static inline size_t session_output_len(const struct session *session)
 	return session->output ? session->output->len - session->output->at : 0;
 }
 
+/* Bytes that are kept for it: what it is charged for. */
+static inline size_t session_held_len(const struct session *session)
+{
+	return (session->output ? session->output->size : 0) +
+	       (session->held ? session->held->len : 0);
+}
+
 /* May it administer: root, or the broker's own user. */
 bool session_is_admin(const struct session *session);
 

@@ -284,10 +284,8 @@ static void audit_session(struct audit *audit, const struct session *session)
 	if (session->output) {
 		EXPECT(session->output->at <= session->output->len);
 		EXPECT(session->output->len <= session->output->size);
-		ledger->used[QUOTA_BYTES] += session->output->size;
 	}
-	if (session->held)
-		ledger->used[QUOTA_BYTES] += session->held->len;
+	ledger->used[QUOTA_BYTES] += session_held_len(session);
 	EXPECT((session->is_waiting || session->state == SESSION_CLOSING) ==
 		list_is_linked(&session->wait_link));
 	EXPECT(!list_is_linked(&session->ready_link) && !list_is_linked(&session->flush_link));
