@@ -11,11 +11,6 @@
 #include "protocol/number.h"
 #include "protocol/packet.h"
 
-/* A send buffer for sessions that take batches: three packets of 64 KiB fit the
- * default; the kernel doubles this, and seven keep a reader busy while the broker
- * serves others. It is the kernel's memory that a reader who does not read can hold. */
-#define SESSION_BUFFER (256 << 10)
-
 static int refuse_name(struct session *session, const struct frame *frame, int outcome)
 {
 	switch (outcome) {
@@ -96,7 +91,8 @@ int handle_hello(struct session *session, const struct frame *frame)
 		frame_has(frame, 2, "batch") ? " batch" : "", session->has_direct ? " direct" : "");
 	if (frame_has(frame, 2, "batch")) {
 		session->has_batch = true;
-		packet_set_buffer(session->watch.fd, SESSION_BUFFER);
+		packet_set_buffer(
+			session->watch.fd, (int)session->broker->settings.limit[LIMIT_SEND_BUFFER]);
 	}
 	if (direct.data)
 		reader_join_direct_since(session, since);

@@ -150,10 +150,10 @@ static int option_parse(struct broker_config *config, int option, char *argument
 		r = settings_set(&config->settings, text_of(argument));
 		return r ? usage("--limit %s: %s", argument, settings_strerror(r)) : 0;
 	case OPTION_LOOK:
-		return look_parse(argument, &config->look_us)
-			       ? usage("--look %s is not a number of microseconds up to %d",
-					 argument, LOOK_US_MAX)
-			       : 0;
+		if (!number_parse_within(text_of(argument), 0, LOOK_US_MAX, &config->look_us))
+			return usage("--look %s is not a number of microseconds up to %d", argument,
+				LOOK_US_MAX);
+		return 0;
 	default: /* OPTION_LIMITS */
 		config->limits_path = argument;
 		return 0;

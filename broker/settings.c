@@ -30,6 +30,8 @@ static const struct {
 	[LIMIT_ROOM_BYTES] = { "room-bytes", 32 << 20, 1 << 18, UINT64_C(1) << 40 },
 	[LIMIT_LOG_BYTES] = { "log-bytes", 256 << 20, 1 << 20, UINT64_C(1) << 40 },
 	[LIMIT_ROOM_IDLE] = { "room-idle", 24 * 60 * 60, 1, 1000000000 },
+	/* the least takes the largest packet; what more is worth: chat-tuning(7) */
+	[LIMIT_SEND_BUFFER] = { "send-buffer", 256 << 10, 64 << 10, 1 << 30 },
 };
 _Static_assert(ARRAY_LEN(limits) == LIMIT_COUNT, "every limit has a row");
 

@@ -23,6 +23,7 @@ enum limit {
 	LIMIT_ROOM_BYTES = LIMIT_USER_COUNT, /* kept of one room */
 	LIMIT_LOG_BYTES,                     /* kept of all rooms */
 	LIMIT_ROOM_IDLE,                     /* seconds until a room nobody reads is forgotten */
+	LIMIT_SEND_BUFFER,                   /* that a connection asks of the kernel */
 	LIMIT_COUNT,
 };
 

@@ -107,17 +107,31 @@ static int chat_refused(struct chat *chat)
 	return strcmp(farewell->code, "STOP") == 0 ? -ECONNREFUSED : -EACCES;
 }
 
+/* A number in the environment; *NUMBER stays as it is without it. */
+static int chat_tune(
+	struct chat *chat, const char *variable, uint64_t min, uint64_t max, uint64_t *number)
+{
+	const char *value = secure_getenv(variable);
+
+	if (!value || !value[0] || number_parse_within(text_of(value), min, max, number))
+		return 0;
+	return session_fail(chat, -EINVAL, "%s is not a number from %llu to %llu", variable,
+		(unsigned long long)min, (unsigned long long)max);
+}
+
 static int chat_configure(struct chat *chat, const struct chat_config *config)
 {
 	const char *name = config->name;
-	uint64_t look_us;
+	uint64_t look_us = LOOK_US_DEFAULT, send_buffer = LINK_SEND_BUFFER_DEFAULT;
 	int r;
 
-	r = look_parse(secure_getenv("CHAT_LOOK"), &look_us);
+	r = chat_tune(chat, "CHAT_LOOK", 0, LOOK_US_MAX, &look_us);
+	if (!r)
+		r = chat_tune(chat, "CHAT_SEND_BUFFER", PACKET_LEN_MAX, LINK_SEND_BUFFER_MAX,
+			&send_buffer);
 	if (r)
-		return session_fail(
-			chat, r, "CHAT_LOOK is not a number of microseconds up to %d", LOOK_US_MAX);
-	r = link_init(&chat->link, look_us);
+		return r;
+	r = link_init(&chat->link, look_us, (int)send_buffer);
 	if (r)
 		return session_fail(chat, r, "%s", strerror(-r));
 	r = inbox_init(&chat->inbox);

@@ -11,9 +11,8 @@
 
 #include "protocol/packet.h"
 
-#define NS_PER_S    1000000000u
-#define NS_PER_MS   1000000u
-#define SEND_BUFFER (1024 * 1024) /* the kernel takes it down to net.core.wmem_max */
+#define NS_PER_S  1000000000u
+#define NS_PER_MS 1000000u
 
 static uint64_t clock_ns(clockid_t clock)
 {
@@ -40,11 +39,12 @@ static int link_watch(struct link *link, int fd)
 	return epoll_ctl(link->epoll, EPOLL_CTL_ADD, fd, &event) < 0 ? -errno : 0;
 }
 
-int link_init(struct link *link, uint64_t look_us)
+int link_init(struct link *link, uint64_t look_us, int send_buffer)
 {
 	int r;
 
 	*link = (struct link){ .epoll = -1, .timer = -1, .wake = -1, .socket = -1 };
+	link->send_buffer = send_buffer;
 	look_init(&link->look, look_us);
 	link->epoll = epoll_create1(EPOLL_CLOEXEC);
 	link->timer = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK);
@@ -84,7 +84,7 @@ int link_connect(struct link *link, const char *path, uid_t *ret_uid)
 	fd = packet_socket();
 	if (fd < 0)
 		return fd;
-	packet_set_buffer(fd, SEND_BUFFER);
+	packet_set_buffer(fd, link->send_buffer);
 	if (connect(fd, (const struct sockaddr *)&address, len) < 0)
 		r = -errno;
 	if (!r)

@@ -16,6 +16,7 @@ struct link {
 	int timer; /* readable from the time of the next attempt on */
 	int wake;  /* eventfd, readable while is_awake */
 	int socket;
+	int send_buffer;
 	struct look look;
 	bool is_awake;
 	bool is_blocked; /* the socket was full; EPOLLOUT is asked for */
@@ -28,9 +29,14 @@ uint64_t link_time(void);
 /* Nanoseconds of CLOCK_MONOTONIC. */
 uint64_t link_now(void);
 
+/* What the kernel may hold of what was sent: fewer wake-ups. Bytes, of which it gives
+ * twice as many, but not above net.core.wmem_max. */
+#define LINK_SEND_BUFFER_DEFAULT (1 << 20)
+#define LINK_SEND_BUFFER_MAX     (1 << 30)
+
 /* Make LINK ready for link_deinit(), then open all but the socket. LOOK_US: see
  * protocol/look.h. 0 or -errno. */
-int link_init(struct link *link, uint64_t look_us);
+int link_init(struct link *link, uint64_t look_us, int send_buffer);
 void link_deinit(struct link *link);
 
 /* Connect to PATH, at once or not at all. On success RET_UID is the broker's user.

@@ -1,13 +1,11 @@
 /* look.c - see look.h. */
 #include "protocol/look.h"
 
-#include <errno.h>
 #include <sched.h>
 #include <stdbool.h>
 #include <time.h>
 
 #include "protocol/base.h"
-#include "protocol/number.h"
 
 /* A look that found nothing, or a sleep that was long, is forgiven so many times. */
 #define LOOK_WORTH_MAX 4
@@ -18,14 +16,6 @@ static uint64_t look_clock(void)
 
 	clock_gettime(CLOCK_MONOTONIC, &now);
 	return (uint64_t)now.tv_sec * 1000000000 + (uint64_t)now.tv_nsec;
-}
-
-int look_parse(const char *word, uint64_t *ret_us)
-{
-	*ret_us = LOOK_US_DEFAULT;
-	if (!word || !word[0])
-		return 0;
-	return number_parse(text_of(word), ret_us) && *ret_us <= LOOK_US_MAX ? 0 : -EINVAL;
 }
 
 void look_init(struct look *look, uint64_t limit_us)

@@ -20,10 +20,6 @@ struct look {
 	unsigned worth;    /* 0 to LOOK_WORTH_MAX: how often it paid of late */
 };
 
-/* The value of a switch: microseconds up to LOOK_US_MAX; the default for NULL or "".
- * Returns 0 or -EINVAL. */
-int look_parse(const char *word, uint64_t *ret_us);
-
 /* LIMIT_US at most LOOK_US_MAX. On one processor there is nobody to look for: off. */
 void look_init(struct look *look, uint64_t limit_us);
 

@@ -24,6 +24,11 @@ bool number_parse(struct text text, uint64_t *ret_value)
 	return true;
 }
 
+bool number_parse_within(struct text text, uint64_t min, uint64_t max, uint64_t *ret_value)
+{
+	return number_parse(text, ret_value) && *ret_value >= min && *ret_value <= max;
+}
+
 bool number_parse_hex(struct text text, uint64_t *ret_value)
 {
 	uint64_t value = 0;

@@ -13,6 +13,9 @@
 /* 1 to 20 digits and nothing else, at most 2^64-1. */
 bool number_parse(struct text text, uint64_t *ret_value);
 
+/* The same, from MIN to MAX. */
+bool number_parse_within(struct text text, uint64_t min, uint64_t max, uint64_t *ret_value);
+
 /* 1 to 16 hexadecimal digits, of either case. */
 bool number_parse_hex(struct text text, uint64_t *ret_value);
 

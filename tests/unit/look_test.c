@@ -1,5 +1,4 @@
 /* look_test.c - the look before sleeping, on a clock and an epoll of its own. */
-#include <errno.h>
 #include <sched.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -134,23 +133,6 @@ static void test_off(void **state)
 	assert_int_equal(look.limit_ns, CPU_COUNT(&all) > 1 ? LIMIT : 0);
 }
 
-static void test_parse(void **state)
-{
-	uint64_t us;
-
-	assert_int_equal(look_parse(NULL, &us), 0);
-	assert_int_equal(us, LOOK_US_DEFAULT);
-	assert_int_equal(look_parse("", &us), 0);
-	assert_int_equal(us, LOOK_US_DEFAULT);
-	assert_int_equal(look_parse("0", &us), 0);
-	assert_int_equal(us, 0);
-	assert_int_equal(look_parse("10000", &us), 0);
-	assert_int_equal(us, 10000);
-	assert_int_equal(look_parse("10001", &us), -EINVAL);
-	assert_int_equal(look_parse("-1", &us), -EINVAL);
-	assert_int_equal(look_parse("5us", &us), -EINVAL);
-}
-
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -158,7 +140,6 @@ int main(void)
 		cmocka_unit_test(test_gives_up),
 		cmocka_unit_test(test_timeouts),
 		cmocka_unit_test(test_off),
-		cmocka_unit_test(test_parse),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

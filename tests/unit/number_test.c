@@ -80,6 +80,19 @@ static void test_parse(void **state)
 	check_rows(rows, ARRAY_LEN(rows), number_parse);
 }
 
+static void test_parse_within(void **state)
+{
+	uint64_t value;
+
+	assert_true(number_parse_within(TEXT("0"), 0, 10, &value));
+	assert_int_equal(value, 0);
+	assert_true(number_parse_within(TEXT("10"), 0, 10, &value));
+	assert_int_equal(value, 10);
+	assert_false(number_parse_within(TEXT("11"), 0, 10, &value));
+	assert_false(number_parse_within(TEXT("3"), 4, 10, &value));
+	assert_false(number_parse_within(TEXT("5us"), 4, 10, &value));
+}
+
 static void test_parse_hex(void **state)
 {
 	static const struct row rows[] = {
@@ -200,6 +213,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_parse),
+		cmocka_unit_test(test_parse_within),
 		cmocka_unit_test(test_parse_hex),
 		cmocka_unit_test(test_put),
 		cmocka_unit_test(test_count),
