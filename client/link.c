@@ -104,6 +104,7 @@ int link_connect(struct link *link, const char *path, uid_t *ret_uid)
 void link_close(struct link *link)
 {
 	descriptor_close(&link->socket); /* which takes it out of the epoll set */
+	link->has_peeked = false;
 	link->is_blocked = false;
 	link->is_deaf = false;
 }
@@ -137,10 +138,8 @@ int link_send(struct link *link, const struct iovec *parts, size_t n_parts)
 	return r;
 }
 
-int link_receive(struct link *link, char *buffer, size_t size, size_t *ret_len)
+static int link_outcome(const struct link *link, int r)
 {
-	int r = packet_receive(link->socket, buffer, size, ret_len);
-
 	switch (r) {
 	case PACKET_E_CLOSED:
 		return LINK_E_CLOSED;
@@ -152,6 +151,29 @@ int link_receive(struct link *link, char *buffer, size_t size, size_t *ret_len)
 	default:
 		return r;
 	}
+}
+
+static void link_drop_peeked(struct link *link)
+{
+	if (link->has_peeked)
+		packet_drop(link->socket);
+	link->has_peeked = false;
+}
+
+int link_receive(struct link *link, char *buffer, size_t size, size_t *ret_len)
+{
+	link_drop_peeked(link);
+	return link_outcome(link, packet_receive(link->socket, buffer, size, ret_len));
+}
+
+int link_peek(struct link *link, char *buffer, size_t size, size_t *ret_len)
+{
+	int r;
+
+	link_drop_peeked(link);
+	r = packet_peek(link->socket, buffer, size, ret_len);
+	link->has_peeked = r == 0;
+	return link_outcome(link, r);
 }
 
 void link_set_timer(struct link *link, uint64_t when_ns)

@@ -18,6 +18,7 @@ struct link {
 	int socket;
 	int send_buffer;
 	struct look look;
+	bool has_peeked; /* the packet at the head of the socket was received */
 	bool is_awake;
 	bool is_blocked; /* the socket was full; EPOLLOUT is asked for */
 	bool is_deaf;    /* the other end does not read any more */
@@ -62,6 +63,10 @@ enum {
 /* Receive one packet of at most SIZE bytes.
  * Returns 0, -EAGAIN, an outcome above, or another error. */
 int link_receive(struct link *link, char *buffer, size_t size, size_t *ret_len);
+
+/* The same, and the epoll descriptor stays readable until the next packet is asked for:
+ * who polls it comes back for the rest of this one. Cheaper than link_set_awake(). */
+int link_peek(struct link *link, char *buffer, size_t size, size_t *ret_len);
 
 /* Make the timer readable at WHEN_NS; 0: never. */
 void link_set_timer(struct link *link, uint64_t when_ns);

@@ -368,7 +368,8 @@ int session_read(struct chat *chat)
 
 	if (!link_is_open(&chat->link))
 		return 0;
-	r = link_receive(&chat->link, chat->inbox.buffer, PACKET_LEN_MAX, &len);
+	r = (chat->is_polled ? link_peek : link_receive)(
+		&chat->link, chat->inbox.buffer, PACKET_LEN_MAX, &len);
 	if (r == -EAGAIN)
 		return 0;
 	if (r)
@@ -504,7 +505,9 @@ void session_settle(struct chat *chat)
 {
 	bool corked = chat->state == SESSION_UP && outbox_unsent(&chat->outbox) > 0 &&
 		      !chat->link.is_blocked && !chat->link.is_deaf;
+	/* a packet that was peeked at keeps the descriptor readable by itself */
+	bool kept = chat->link.has_peeked ? chat->inbox.n_items > 0 : !inbox_is_empty(&chat->inbox);
 
-	if (chat->is_polled && (corked || !inbox_is_empty(&chat->inbox)))
+	if (chat->is_polled && (corked || kept))
 		link_set_awake(&chat->link, true);
 }

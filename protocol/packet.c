@@ -58,7 +58,7 @@ int packet_send(int fd, const struct iovec *parts, size_t n_parts)
 	return 0;
 }
 
-int packet_receive(int fd, char *buffer, size_t size, size_t *ret_len)
+static int packet_read(int fd, char *buffer, size_t size, int flags, size_t *ret_len)
 {
 	struct iovec part = { buffer, size };
 	struct msghdr msg = { .msg_iov = &part, .msg_iovlen = 1 };
@@ -66,7 +66,7 @@ int packet_receive(int fd, char *buffer, size_t size, size_t *ret_len)
 
 	do {
 		/* without a control buffer the kernel drops descriptors itself */
-		n = recvmsg(fd, &msg, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
+		n = recvmsg(fd, &msg, MSG_DONTWAIT | MSG_CMSG_CLOEXEC | flags);
 	} while (n < 0 && (errno == EINTR || errno == ECONNRESET));
 	if (n < 0)
 		return -errno;
@@ -76,6 +76,23 @@ int packet_receive(int fd, char *buffer, size_t size, size_t *ret_len)
 		return PACKET_E_CLOSED;
 	*ret_len = (size_t)n;
 	return msg.msg_flags & MSG_TRUNC ? PACKET_E_TRUNCATED : 0;
+}
+
+int packet_receive(int fd, char *buffer, size_t size, size_t *ret_len)
+{
+	return packet_read(fd, buffer, size, 0, ret_len);
+}
+
+int packet_peek(int fd, char *buffer, size_t size, size_t *ret_len)
+{
+	return packet_read(fd, buffer, size, MSG_PEEK, ret_len);
+}
+
+void packet_drop(int fd)
+{
+	size_t len;
+
+	(void)packet_read(fd, NULL, 0, 0, &len);
 }
 
 void packet_set_buffer(int fd, int size)

@@ -38,6 +38,11 @@ enum {
  * was sent before it is still delivered. */
 int packet_receive(int fd, char *buffer, size_t size, size_t *ret_len);
 
+/* The same, but the packet stays in the socket, which so stays readable, until
+ * packet_drop() takes it. */
+int packet_peek(int fd, char *buffer, size_t size, size_t *ret_len);
+void packet_drop(int fd);
+
 /* Ask for a send buffer of SIZE bytes, or as much as net.core.wmem_max allows. On
  * AF_UNIX the sender's buffer bounds both directions; there is no other. */
 void packet_set_buffer(int fd, int size);

@@ -431,7 +431,7 @@ static void test_kept(void **state)
 	broker_stop(broker);
 }
 
-/* The way of event loops: poll, then receive until 0; also across a restart. */
+/* The way of event loops: poll, then receive until 0, or once; also across a restart. */
 static void test_polled(void **state)
 {
 	struct broker *broker = broker_start(NULL);
@@ -449,9 +449,12 @@ static void test_polled(void **state)
 
 			if (!wait_fd(fd, POLLIN, clock_ms() + DEADLINE_MS))
 				fail_msg("not readable, after %u messages", n);
-			while ((r = chat_receive(alice, &event, 0)) == 1)
+			while ((r = chat_receive(alice, &event, 0)) == 1) {
 				n += event.type == CHAT_MESSAGE;
-			assert_int_equal(r, 0);
+				if (round == 2) /* one each time will do as well */
+					break;
+			}
+			assert_true(r == 0 || round == 2);
 		}
 		assert_int_equal(n, round * 1000);
 		assert_int_equal(chat_fd(alice), fd);

@@ -173,6 +173,29 @@ static void test_trust(void **state)
 	fake_stop(fake);
 }
 
+/* What the environment tunes is refused by name when it is wrong. */
+static void test_environment(void **state)
+{
+	static const struct {
+		const char *variable, *value;
+	} table[] = {
+		{ "CHAT_LOOK", "10001" },
+		{ "CHAT_LOOK", "soon" },
+		{ "CHAT_SEND_BUFFER", "65535" },
+		{ "CHAT_SEND_BUFFER", "1G" },
+	};
+	struct chat_config config = { .socket = "/nowhere" };
+	struct chat *chat;
+
+	for (size_t i = 0; i < ARRAY_LEN(table); i++) {
+		setenv(table[i].variable, table[i].value, 1);
+		assert_int_equal(chat_open(&chat, &config), -EINVAL);
+		assert_non_null(strstr(chat_error(chat), table[i].variable));
+		chat_close(chat);
+		unsetenv(table[i].variable);
+	}
+}
+
 /* ---- listening ---- */
 
 static void script_messages(struct fake *fake)
@@ -537,6 +560,7 @@ int main(void)
 		cmocka_unit_test(test_open),
 		cmocka_unit_test(test_open_refused),
 		cmocka_unit_test(test_open_nobody),
+		cmocka_unit_test(test_environment),
 		cmocka_unit_test(test_trust),
 		cmocka_unit_test(test_messages),
 		cmocka_unit_test(test_join),

@@ -154,6 +154,40 @@ static void test_packets_keep_their_borders(void **state)
 	assert_int_equal(packet_receive(pair.b, buffer, sizeof buffer, &len), -EAGAIN);
 }
 
+/* A packet that was peeked at is there until it is dropped; then the next one is. */
+static void test_peek(void **state)
+{
+	_cleanup_(pair_close) struct pair pair = pair_open();
+	char buffer[4];
+	size_t len;
+
+	assert_int_equal(packet_peek(pair.b, buffer, sizeof buffer, &len), -EAGAIN);
+	assert_int_equal(send_bytes(pair.a, "one", 3), 0);
+	assert_int_equal(send_bytes(pair.a, "longer", 6), 0);
+	for (int i = 0; i < 2; i++) {
+		assert_int_equal(packet_peek(pair.b, buffer, sizeof buffer, &len), 0);
+		assert_int_equal(len, 3);
+		assert_memory_equal(buffer, "one", 3);
+	}
+	packet_drop(pair.b);
+	assert_int_equal(packet_peek(pair.b, buffer, sizeof buffer, &len), PACKET_E_TRUNCATED);
+	assert_memory_equal(buffer, "long", 4);
+	packet_drop(pair.b);
+	assert_int_equal(packet_receive(pair.b, buffer, sizeof buffer, &len), -EAGAIN);
+	/* a reset in between drops nothing else */
+	assert_int_equal(send_bytes(pair.a, "one", 3), 0);
+	assert_int_equal(send_bytes(pair.a, "two", 3), 0);
+	assert_int_equal(send_bytes(pair.b, "unread", 6), 0);
+	assert_int_equal(packet_peek(pair.b, buffer, sizeof buffer, &len), 0);
+	close(pair.a);
+	pair.a = -1;
+	packet_drop(pair.b);
+	assert_int_equal(packet_peek(pair.b, buffer, sizeof buffer, &len), 0);
+	assert_memory_equal(buffer, "two", 3);
+	packet_drop(pair.b);
+	assert_int_equal(packet_peek(pair.b, buffer, sizeof buffer, &len), PACKET_E_CLOSED);
+}
+
 static void test_largest(void **state)
 {
 	_cleanup_(pair_close) struct pair pair = pair_open();
@@ -331,6 +365,7 @@ int main(void)
 		cmocka_unit_test(test_address),
 		cmocka_unit_test(test_connect_and_peer),
 		cmocka_unit_test(test_packets_keep_their_borders),
+		cmocka_unit_test(test_peek),
 		cmocka_unit_test(test_largest),
 		cmocka_unit_test(test_truncated),
 		cmocka_unit_test(test_closed),
