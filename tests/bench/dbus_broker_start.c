@@ -80,7 +80,7 @@ static void control(int fd, int listener)
 
 int main(int argc, char **argv)
 {
-	char *command[64] = { NULL }, controller[16];
+	char *command[64] = { NULL }, option[] = "--controller", controller[16];
 	struct sockaddr_un address;
 	int pair[2], listener;
 	socklen_t len;
@@ -106,7 +106,7 @@ int main(int argc, char **argv)
 	}
 	memcpy(command, argv + 2, (size_t)(argc - 2) * sizeof *command);
 	snprintf(controller, sizeof controller, "%d", CONTROLLER_FD);
-	command[argc - 2] = "--controller";
+	command[argc - 2] = option;
 	command[argc - 1] = controller;
 	if (dup2(pair[1], CONTROLLER_FD) < 0)
 		check(-errno, "dup2");

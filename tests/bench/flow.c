@@ -1,10 +1,10 @@
-/* flow.c - as many messages as will go: PUBLISHERS SUBSCRIBERS SIZE WINDOW [ROOMS]
+/* flow.c - as many messages as will go: PUBLISHERS SUBSCRIBERS SIZE WINDOW [ROOMS TURN]
  *
  * Each publisher is a process; the subscribers are connections of one. With several
- * rooms every subscriber is in all of them and every publisher goes round them. A
- * publisher sends bursts of a quarter of the window, or of half its share when there
- * are several, and flushes after each. 0.3 s of warm-up, 1 s measured, counted at the
- * subscribers. In the end everything must have arrived.
+ * rooms every subscriber is in all of them and every publisher goes round them, with
+ * TURN messages to each. A publisher sends bursts of a quarter of the window, or of half
+ * its share when there are several, and flushes after each. 0.3 s of warm-up, 1 s
+ * measured, counted at the subscribers. In the end everything must have arrived.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -31,8 +31,8 @@ struct flow {
 static struct flow *flow;
 static int n_publishers, n_subscribers;
 static size_t size;
-static unsigned n_rooms = 1;
-static char (*rooms)[8];
+static unsigned n_rooms = 1, turn = 1;
+static char (*rooms)[16];
 static uint64_t n_received;
 
 static void rooms_name(void)
@@ -47,7 +47,7 @@ static void rooms_name(void)
 static void publish(int number)
 {
 	uint64_t share = n_publishers == 1 ? 4 : (uint64_t)n_publishers * 2;
-	uint64_t chunk = MAX(flow->window.size / share, UINT64_C(1)), n;
+	uint64_t chunk = MAX(flow->window.size / share, UINT64_C(1)), n, n_said = 0;
 	unsigned room = (unsigned)number * n_rooms / (unsigned)n_publishers;
 	struct peer *peer = peer_connect(harness_address);
 
@@ -56,8 +56,8 @@ static void publish(int number)
 	while ((n = window_take(&flow->window, chunk)) > 0) {
 		while (n-- > 0) {
 			peer_publish(peer, rooms[room], harness_body, size);
-			if (++room == n_rooms)
-				room = 0;
+			if (++n_said % turn == 0)
+				room = (room + 1) % n_rooms;
 		}
 		peer_flush(peer);
 	}
@@ -181,15 +181,17 @@ void work_flow(int argc, char **argv)
 	struct peer **peers;
 	int epoll;
 
-	if (argc != 4 && argc != 5)
-		die("flow PUBLISHERS SUBSCRIBERS SIZE WINDOW [ROOMS]");
+	if (argc != 4 && argc != 6)
+		die("flow PUBLISHERS SUBSCRIBERS SIZE WINDOW [ROOMS TURN]");
 	n_publishers = (int)number_of(argv[0], 1, PUBLISHERS_MAX);
 	n_subscribers = (int)number_of(argv[1], 1, SUBSCRIBERS_MAX);
 	size = number_of(argv[2], 1, BODY_MAX);
 	flow = share(sizeof *flow);
 	flow->window.size = number_of(argv[3], 1, UINT32_MAX);
-	if (argc == 5)
+	if (argc == 6) {
 		n_rooms = (unsigned)number_of(argv[4], 1, ROOMS_MAX);
+		turn = (unsigned)number_of(argv[5], 1, UINT32_MAX);
+	}
 	rooms_name();
 	/* first, so that they inherit no descriptor and no thread of the library */
 	for (int i = 0; i < n_publishers; i++)

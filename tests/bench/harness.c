@@ -132,15 +132,24 @@ void pass_ms(unsigned n)
 		word_wait(&never, 0, until - now);
 }
 
+/* A process that was not ended has said why; without it nothing can be measured. */
+static void take_end(int number)
+{
+	_exit(1);
+}
+
 pid_t spawn(void (*run)(int number), int number)
 {
+	struct sigaction action = { .sa_handler = take_end, .sa_flags = SA_NOCLDSTOP };
 	pid_t parent = getpid(), pid;
 
 	fflush(stdout);
+	sigaction(SIGCHLD, &action, NULL);
 	pid = fork();
 	if (pid < 0)
 		die("fork");
 	if (pid == 0) {
+		signal(SIGCHLD, SIG_DFL);
 		prctl(PR_SET_PDEATHSIG, SIGKILL);
 		if (getppid() == parent)
 			run(number);
@@ -152,6 +161,7 @@ pid_t spawn(void (*run)(int number), int number)
 
 void end(pid_t pid)
 {
+	signal(SIGCHLD, SIG_DFL);
 	kill(pid, SIGKILL);
 	waitpid(pid, NULL, 0);
 }

@@ -52,7 +52,7 @@ void word_await(_Atomic uint32_t *word, uint32_t wanted);
 /* Let N milliseconds pass. */
 void pass_ms(unsigned n);
 
-/* Run a process that ends with this one. */
+/* Run a process that ends with this one, and this one with it. */
 pid_t spawn(void (*run)(int number), int number);
 void end(pid_t pid);
 

@@ -8,6 +8,7 @@ free TCP port; {pid}, of the driver; and what the peer has as values.
 import fnmatch
 import os
 import re
+import resource
 import shutil
 import socket
 import subprocess
@@ -16,6 +17,17 @@ import tempfile
 NOBODY = 65534  # brokers and clients are this user's when root measures
 PATH = os.environ.get('PATH', '') + ':/usr/sbin:/sbin'
 START_S = 10
+
+
+def raise_limit():
+    """As many descriptors as may be; returns how many that is."""
+    for wanted in (100000, resource.getrlimit(resource.RLIMIT_NOFILE)[1]):
+        try:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, wanted))
+            break
+        except (ValueError, OSError):
+            pass
+    return resource.getrlimit(resource.RLIMIT_NOFILE)[0]
 
 
 class Peer:
@@ -46,14 +58,24 @@ class Peer:
         return {}
 
 
-def chat(name, options=(), env=None, **more):
+# A hundred rooms that grow together would be at the end of log-bytes within a second, and
+# what retention takes is a gap. The disturbed reader is to get one.
+ROOMY = {'log_bytes': '4G', 'room_bytes': '32M'}
+CHAT_VALUES = {'rooms-*': ROOMY, 'scattered-*': ROOMY,
+               'disturbed': {'log_bytes': '256M', 'room_bytes': '256k'},
+               '*': {'log_bytes': '256M', 'room_bytes': '32M'}}
+
+
+def chat(name, options=(), env=None, client='bench-chat', **more):
+    more.setdefault('notes', 'libchat; CHAT_MORE for all but the last of a burst')
     return Peer(
-        name, 'bench-chat',
+        name, client,
         ['{bin}/chat-broker', '--socket', '{dir}/chat.sock', '--ctl', 'none',
          '--limit', 'connections=20000', '--limit', 'cursors=20000',
-         '--limit', 'rooms=20000', *options],
+         '--limit', 'rooms=20000', '--limit', 'log-bytes={log_bytes}',
+         '--limit', 'room-bytes={room_bytes}', *options],
         '{dir}/chat.sock', kind='ours', env=env, says_ready=True,
-        notes='libchat; CHAT_MORE for all but the last of a burst', **more)
+        values=CHAT_VALUES, **more)
 
 
 def relay(name, send_buffer=8 << 20, look=0, **more):
@@ -81,10 +103,15 @@ def nats(name, client, **more):
 
 KERNEL_BUFFER = '106496'  # given to SO_SNDBUF it is the kernel's own default, 212992
 BUFFER_WORKS = ('1to1-1024', '1to1-16384')
+# libchat has four descriptors for each connection, and they are of one process
+LIBCHAT_LACKS = ('subscribers-10000',) if raise_limit() < 41000 else ()
 LIBDBUS = 'sd-bus; signals, one match rule for each subscription; a write for each message'
 
 PEERS = [
-    chat('chat-broker'),
+    chat('chat-broker', lacks=LIBCHAT_LACKS),
+    chat('chat-broker-raw', client='bench-chat-raw',
+         works=('idle-*', 'subscribers-*', 'rooms-*', 'scattered-*'),
+         notes='a plain socket: a burst is one packet, requests wait for no answers'),
     chat('chat-broker-no-look', ['--look', '0'], {'CHAT_LOOK': '0'},
          works=('echo*',), needs='--look'),
     chat('chat-broker-kernel-buffers', ['--limit', f'send-buffer={KERNEL_BUFFER}'],
@@ -189,9 +216,9 @@ PEERS = [
 ]
 
 
-def drop_rights():
-    """The start of a command that is to be run as an ordinary user."""
-    if os.geteuid() != 0:
+def drop_rights(needed=False):
+    """The start of a command that is to be run as an ordinary user, unless root is NEEDED."""
+    if os.geteuid() != 0 or needed:
         return ['setpriv', '--pdeathsig=TERM']
     return ['setpriv', f'--reuid={NOBODY}', f'--regid={NOBODY}', '--clear-groups',
             '--pdeathsig=TERM']

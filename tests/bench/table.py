@@ -64,8 +64,8 @@ def rows_of(columns, section, data, peers):
 def section_text(section, data, peers):
     measured = {(work, metric) for _, work, metric in data}
     columns = [c for c in section.columns if (c.work, c.metric) in measured]
-    if not columns:
-        return ''
+    if not columns or (columns[0] is not section.columns[0] and len(columns) == 1):
+        return ''  # W = 1024 alone stands in another table
     rows = list(rows_of(columns, section, data, peers))
     ratios = [ratio_cells(data, peers, c, section.more_is_better) for c in columns]
     if any(r != '-' for r, _ in ratios):
@@ -76,18 +76,23 @@ def section_text(section, data, peers):
     widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
     lines = [section.title, '']
     lines += ['  ' + '  '.join(c.ljust(w) for c, w in zip(row, widths)).rstrip() for row in rows]
-    lines += ['  ' + line for line in map(lambda g: goal_text(g, data), section.goals) if line]
+    lines += [f'  {line}' for line in (goal_text(g, data) for g in section.goals) if line]
     return '\n'.join(lines) + '\n\n'
 
 
 def goal_text(goal, data):
-    ours = data.get((goal.ours, goal.work, goal.metric))
-    theirs = data.get((goal.theirs, goal.work, goal.metric))
-    if not ours or not theirs:
+    values = [median(data[key]) for key in goal.keys if data.get(key)]
+    if len(values) < min(len(goal.keys), 2):
         return ''
-    ratio = median(ours) / median(theirs)
-    return (f'{goal.text}: {ratio:.2f} x {goal.theirs}, goal: at most {goal.at_most:g}'
-            + verdict(ratio, goal.at_most, False))
+    value = values[0]
+    if len(goal.keys) > 1:
+        low, high = values[1], values[0]
+        if len(goal.keys) > 2:
+            low, high = min(values), max(values)
+        value = high / low
+    bound = goal.at_least or goal.at_most
+    return (f'{goal.text}: {number(value)}, goal: at {"least" if goal.at_least else "most"} '
+            f'{number(bound)}{verdict(value, bound, goal.at_least)}')
 
 
 def text(sections, data, peers):
