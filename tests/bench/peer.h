@@ -19,8 +19,8 @@ void peer_subscribe(struct peer *peer, const char *topic);
 /* Wait until the broker has seen the subscriptions, where the protocol tells. */
 void peer_await(struct peer *peer);
 
-/* Hand over one message; it may stay in the client until peer_flush(), which returns
- * when everything has left it, or leaves without further calls. TOPIC is kept. */
+/* Hand over one message. TOPIC and BODY must stay until peer_flush(), which returns
+ * when everything has left this process, or leaves it without further calls. */
 void peer_publish(struct peer *peer, const char *topic, const void *body, size_t len);
 void peer_flush(struct peer *peer);
 

@@ -1,19 +1,18 @@
 /* peer_chat.c - chat-broker, driven through libchat as any program would. */
 #include <poll.h>
 #include <stdlib.h>
-#include <string.h>
 
 #include "client/chat.h"
 #include "client/session.h"
 #include "tests/bench/peer.h"
 
-/* The last message is kept until we know whether more follows: as a program does
- * that takes work from a queue. */
+/* The last message waits until we know whether more follows, as it does in a program
+ * that takes its work from a queue. */
 struct peer {
 	struct chat *chat;
 	const char *topic; /* of the last message, or NULL */
+	const void *body;
 	size_t len;
-	char *last; /* of BODY_MAX */
 };
 
 struct peer *peer_connect(const char *path)
@@ -39,19 +38,17 @@ void peer_await(struct peer *peer)
 
 static void send_last(struct peer *peer, unsigned flags)
 {
-	if (peer->topic && chat_send(peer->chat, peer->topic, peer->last, peer->len, flags) < 0)
+	if (peer->topic && chat_send(peer->chat, peer->topic, peer->body, peer->len, flags) < 0)
 		die("send: %s", chat_error(peer->chat));
 	peer->topic = NULL;
 }
 
 void peer_publish(struct peer *peer, const char *topic, const void *body, size_t len)
 {
-	if (!peer->last && !(peer->last = malloc(BODY_MAX)))
-		die("no memory");
 	send_last(peer, CHAT_MORE);
 	peer->topic = topic;
+	peer->body = body;
 	peer->len = len;
-	memcpy(peer->last, body, len);
 }
 
 static void unexpected(struct peer *peer, const struct chat_event *event)

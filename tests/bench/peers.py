@@ -3,6 +3,8 @@
 A Peer is data; run --settings prints it. In argv, address, files and env stand
 {dir}, a directory of this one start; {bin}, where our own programs are; {port}, a
 free TCP port; {pid}, of the driver; and what the peer has as values.
+
+Another broker takes an entry in PEERS, a client after peer.h, and a line in meson.build.
 """
 
 import fnmatch
@@ -113,7 +115,7 @@ PEERS = [
          works=('idle-*', 'subscribers-*', 'rooms-*', 'scattered-*'),
          notes='a plain socket: a burst is one packet, requests wait for no answers'),
     chat('chat-broker-no-look', ['--look', '0'], {'CHAT_LOOK': '0'},
-         works=('echo*',), needs='--look'),
+         works=('echo*', '1to1-64', '1to100-64'), needs='--look'),
     chat('chat-broker-kernel-buffers', ['--limit', f'send-buffer={KERNEL_BUFFER}'],
          {'CHAT_SEND_BUFFER': KERNEL_BUFFER}, works=BUFFER_WORKS, needs='send-buffer'),
     Peer('redis', 'bench-redis',

@@ -61,11 +61,13 @@ def rows_of(columns, section, data, peers):
             yield [peer.name + (' (limit)' if peer.kind == 'limit' else ''), *cells]
 
 
-def section_text(section, data, peers):
+def section_text(section, data, peers, shown):
+    """SHOWN are the (work, metric) of the tables before: one of nothing else is left out."""
     measured = {(work, metric) for _, work, metric in data}
     columns = [c for c in section.columns if (c.work, c.metric) in measured]
-    if not columns or (columns[0] is not section.columns[0] and len(columns) == 1):
-        return ''  # W = 1024 alone stands in another table
+    if all((c.work, c.metric) in shown for c in columns):
+        return ''
+    shown.update((c.work, c.metric) for c in columns)
     rows = list(rows_of(columns, section, data, peers))
     ratios = [ratio_cells(data, peers, c, section.more_is_better) for c in columns]
     if any(r != '-' for r, _ in ratios):
@@ -96,4 +98,5 @@ def goal_text(goal, data):
 
 
 def text(sections, data, peers):
-    return ''.join(section_text(s, data, peers) for s in sections)
+    shown = set()
+    return ''.join(section_text(s, data, peers, shown) for s in sections)
