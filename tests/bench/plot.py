@@ -38,7 +38,7 @@ def points(title, work, metric, data, peers):
 
 
 def lines(title, works, metric, data, peers):
-    """The same for {x: work}, a line for each peer."""
+    """The same for WORKS, {x: work}: a line for each peer."""
     blocks, parts = [], []
     for number, peer in enumerate(peers):
         rows = [f'{x} {spread(data[peer.name, work, metric])}' for x, work in works.items()
@@ -50,7 +50,8 @@ def lines(title, works, metric, data, peers):
     if not parts:
         return ''
     return '\n'.join([*blocks, 'set key outside right', 'set logscale x', 'set xtics norotate',
-                      'set xtics autofreq', 'set xrange [*:*]', "set format x '%.0s%c'", f'set title "{title}"',
+                      'set xtics autofreq', 'set xrange [*:*]', "set format x '%.0s%c'",
+                      f'set title "{title}"',
                       'plot ' + ', '.join(parts), ''])
 
 

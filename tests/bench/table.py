@@ -6,10 +6,13 @@ OURS = 'chat-broker'
 
 
 def number(value):
-    for unit, size in (('M', 1e6), ('k', 1e3)):
-        if abs(value) >= 10 * size or (unit == 'M' and abs(value) >= size):
-            return f'{value / size:.3g}{unit}' if value < 1000 * size else f'{value / size:.0f}{unit}'
-    return f'{value:.3g}' if abs(value) < 1000 else f'{value:.0f}'
+    """Three digits, or as many as stand before the point."""
+    unit = ''
+    for name, size, least in (('M', 1e6, 1e6), ('k', 1e3, 1e4)):
+        if abs(value) >= least:
+            value, unit = value / size, name
+            break
+    return (f'{value:.0f}' if abs(value) >= 99.95 else f'{value:.3g}') + unit
 
 
 def cell(values):

@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+from peers import NOBODY
+
 
 @dataclass
 class Work:
@@ -25,6 +27,7 @@ def flow(name, publishers, subscribers, size, window, *rooms, **more):
     return Work(name, ['flow', *map(str, numbers)], 1.8, **more)
 
 
+DAEMON = 1  # a user of every system who is neither root nor NOBODY
 SIZES = (10, 100, 1000, 10000)
 WINDOWS = {256: 'window-256', 1024: '1to1-64', 4096: 'window-4096', 16384: 'window-16384'}
 BOTH = ('chat-broker', 'chat-broker-raw')
@@ -45,8 +48,8 @@ WORKS = [
     *(flow(f'subscribers-{n}', 1, n, 64, 128, peers=BOTH) for n in SIZES),
     *(flow(f'rooms-{n}', 1, 1, 64, 1024, n, 256, peers=BOTH) for n in SIZES),
     *(flow(f'scattered-{n}', 1, 1, 64, 1024, n, 1, peers=BOTH) for n in SIZES),
-    # nobody, daemon, and how often a quiet window and a disturbed one
-    Work('disturbed', ['65534', '1', '3'], 12, peers=('chat-broker',),
+    # two users, and how often a quiet window and a disturbed one
+    Work('disturbed', [str(NOBODY), str(DAEMON), '3'], 12, peers=('chat-broker',),
          client='bench-disturbed', as_root=True),
 ]
 
