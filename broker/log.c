@@ -108,13 +108,14 @@ void log_deinit(struct log *log)
 
 static uint32_t log_next_size(const struct log *log, size_t need, uint64_t max_bytes)
 {
-	uint64_t size = log->newest ? (uint64_t)log->newest->size * 4 : SEGMENT_MIN;
+	uint64_t size = SEGMENT_MIN;
 
-	/* four segments at least within the bound, so that retention takes a
-	 * quarter of what is kept, not all of it */
+	/* a quarter of what is there: retention takes whole segments, and the new one,
+	 * still empty, counts */
+	while (size * 8 <= log->bytes)
+		size *= 2;
 	size = MIN(size, MIN((uint64_t)SEGMENT_MAX, max_bytes / 4));
-	while (size < need)
-		size = MAX(size * 4, (uint64_t)SEGMENT_MIN);
+	size = MAX(size, (uint64_t)need);
 	return (uint32_t)(size + 7) & ~7u;
 }
 

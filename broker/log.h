@@ -1,7 +1,8 @@
 /* log.h - a log of records in memory, and cursors into it.
  *
- * A log is a chain of segments that start small and grow fourfold, so that ten
- * thousand quiet rooms cost little and a busy one has few borders. Records lie in
+ * A log is a chain of segments that start small and grow with it, so that ten thousand
+ * quiet rooms cost little, a busy one has few borders, and the oldest one is never more
+ * than a part of what is kept. Records lie in
  * a segment exactly as they go over the socket (protocol/record.h); retention
  * frees whole segments from the front. DESIGN: everything is a log.
  */

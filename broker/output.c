@@ -17,8 +17,12 @@
 /* Records sent one by one in a turn, to a session that takes no batches. */
 #define OUTPUT_TURN_RECORDS 64
 
-/* Rooms of which one session is sent a slice in a turn: 1 MiB at the most. */
-#define OUTPUT_TURN_CURSORS 16
+/* Rooms of which one session is sent a slice in a turn, and packets that these are. */
+#define OUTPUT_TURN_CURSORS 256
+#define OUTPUT_TURN_PACKETS 4
+
+/* Slices of one packet: what is quiet in many rooms goes out as if it were one. */
+#define BUNDLE_SLICES_MAX 64
 
 void output_schedule(struct session *session)
 {
@@ -177,60 +181,134 @@ int output_flush_answers(struct session *session)
 	return 0;
 }
 
-/* Send what is at CURSOR of LOG, one slice. *CURSOR moves on. */
-static int output_send_log(
-	struct session *session, const struct log *log, struct log_cursor *cursor)
+/* ---- slices ---- */
+
+/* A packet in the making: slices of logs, from where they lie. A cursor moves, and leaves
+ * the line or stands at its end again, when the packet went. */
+struct bundle {
+	struct session *session;
+	unsigned n_slices, n_packets;
+	size_t len;
+	struct iovec parts[1 + BUNDLE_SLICES_MAX];
+	struct {
+		struct cursor *cursor;
+		struct log_cursor *at, next;
+	} moves[BUNDLE_SLICES_MAX];
+};
+
+static void output_count(struct session *session, uint64_t n_records, size_t len)
 {
-	struct broker *broker = session->broker;
+	session->n_delivered += n_records;
+	session->broker->n_delivered += n_records;
+	session->broker->n_delivered_bytes += len;
+}
+
+static void cursor_line_up(struct cursor *cursor)
+{
+	list_unlink(&cursor->pending_link);
+	if (cursor_is_behind(cursor))
+		list_append(&cursor->session->pending, &cursor->pending_link);
+}
+
+static int bundle_send(struct bundle *bundle)
+{
+	unsigned n = bundle->n_slices;
+	int r;
+
+	if (n == 0)
+		return 0;
+	bundle->parts[0] = (struct iovec){ (char *)BATCH_START, BATCH_START_LEN };
+	r = output_send(bundle->session, bundle->parts, n + 1);
+	if (r < 0)
+		return r;
+	for (unsigned i = 0; i < n; i++) {
+		struct log_cursor *at = bundle->moves[i].at, *next = &bundle->moves[i].next;
+
+		output_count(bundle->session, next->seq - at->seq, bundle->parts[i + 1].iov_len);
+		*at = *next;
+		cursor_line_up(bundle->moves[i].cursor);
+	}
+	bundle->n_packets++;
+	bundle->n_slices = 0;
+	bundle->len = 0;
+	return 0;
+}
+
+/* Put a slice of LOG into the bundle, from AT on, which belongs to CURSOR. */
+static int bundle_add(
+	struct bundle *bundle, struct cursor *cursor, const struct log *log, struct log_cursor *at)
+{
 	struct log_cursor next;
 	const char *records;
-	struct text frame;
 	size_t len;
 	int r;
 
-	if (session->has_batch) {
-		len = log_read(log, cursor, BATCH_LEN_MAX, &records, &next);
-		if (len == 0)
-			return 0;
-		r = output_send_records(session, records, len);
+	len = log_read(log, at, BATCH_LEN_MAX - bundle->len, &records, &next);
+	/* one record is read even where there is no room for it */
+	if (bundle->n_slices == BUNDLE_SLICES_MAX || len > BATCH_LEN_MAX - bundle->len) {
+		r = bundle_send(bundle);
 		if (r < 0)
 			return r;
-		broker->n_delivered += next.seq - cursor->seq;
-		session->n_delivered += next.seq - cursor->seq;
-		broker->n_delivered_bytes += len;
-		*cursor = next;
-		return 0;
+		len = log_read(log, at, BATCH_LEN_MAX, &records, &next);
 	}
+	if (len == 0)
+		return 0;
+	bundle->moves[bundle->n_slices].cursor = cursor;
+	bundle->moves[bundle->n_slices].at = at;
+	bundle->moves[bundle->n_slices].next = next;
+	bundle->parts[++bundle->n_slices] = (struct iovec){ (char *)records, len };
+	bundle->len += len;
+	return 0;
+}
+
+/* To a session that takes no batches: record by record. */
+static int output_send_each(
+	struct session *session, const struct log *log, struct log_cursor *cursor)
+{
+	struct log_cursor next;
+	struct text frame;
+	int r;
+
 	for (int i = 0; i < OUTPUT_TURN_RECORDS; i++) {
-		len = log_read_one(log, cursor, &frame, &next);
+		size_t len = log_read_one(log, cursor, &frame, &next);
+
 		if (len == 0)
 			return 0;
 		r = output_send_text(session, frame);
 		if (r < 0)
 			return r;
-		broker->n_delivered++;
-		session->n_delivered++;
-		broker->n_delivered_bytes += len;
+		output_count(session, 1, len);
 		*cursor = next;
 	}
 	return 0;
 }
 
-static int output_send_gap(struct session *session, const struct room *room, uint64_t from,
+static int output_flush_log(
+	struct bundle *bundle, struct cursor *cursor, const struct log *log, struct log_cursor *at)
+{
+	return bundle->session->has_batch ? bundle_add(bundle, cursor, log, at)
+					  : output_send_each(bundle->session, log, at);
+}
+
+/* It stands behind what the bundle has. */
+static int output_send_gap(struct bundle *bundle, const struct room *room, uint64_t from,
 	uint64_t to, const char *reason)
 {
 	char line[TARGET_LEN_MAX + 80];
 	struct text target = room_target(room);
-	int n;
+	int n, r;
 
+	r = bundle_send(bundle);
+	if (r < 0)
+		return r;
 	n = snprintf(line, sizeof line, "GAP %.*s %lu %lu %s", (int)target.len, target.data,
 		(unsigned long)from, (unsigned long)to, reason);
-	return output_send_text(session, (struct text){ line, (size_t)n });
+	return output_send_text(bundle->session, (struct text){ line, (size_t)n });
 }
 
-static int output_flush_presence(struct session *session, struct cursor *cursor)
+static int output_flush_presence(struct bundle *bundle, struct cursor *cursor)
 {
-	struct log *log = cursor->room->presence;
+	const struct log *log = cursor->room->presence;
 	struct presence *presence = cursor->presence;
 	int r;
 
@@ -239,36 +317,36 @@ static int output_flush_presence(struct session *session, struct cursor *cursor)
 		log_seek(log, log->first, &presence->at);
 	}
 	if (presence->is_lost) {
-		r = output_send_gap(session, cursor->room, 0, 0, "presence");
+		r = output_send_gap(bundle, cursor->room, 0, 0, "presence");
 		if (r < 0)
 			return r;
 		presence->is_lost = false;
 	}
-	return output_send_log(session, log, &presence->at);
+	return output_flush_log(bundle, cursor, log, &presence->at);
 }
 
 /* Send one slice for CURSOR, after what must be said before it. */
-static int output_flush_cursor(struct session *session, struct cursor *cursor)
+static int output_flush_cursor(struct bundle *bundle, struct cursor *cursor)
 {
-	struct log *log = &cursor->room->log;
+	const struct log *log = &cursor->room->log;
 	int r = 0;
 
 	if (cursor->presence)
-		r = output_flush_presence(session, cursor);
+		r = output_flush_presence(bundle, cursor);
 	if (r == 0 && cursor->is_reset) {
-		r = output_send_gap(session, cursor->room, cursor->asked, 0, "reset");
+		r = output_send_gap(bundle, cursor->room, cursor->asked, 0, "reset");
 		if (r == 0)
 			cursor->is_reset = false;
 	}
 	if (r == 0 && cursor->at.seq < log->first) {
 		r = output_send_gap(
-			session, cursor->room, cursor->at.seq, log->first - 1, "retention");
+			bundle, cursor->room, cursor->at.seq, log->first - 1, "retention");
 		if (r == 0) {
-			session->broker->n_gap_records += log->first - cursor->at.seq;
+			bundle->session->broker->n_gap_records += log->first - cursor->at.seq;
 			log_seek(log, log->first, &cursor->at);
 		}
 	}
-	return r < 0 ? r : output_send_log(session, log, &cursor->at);
+	return r < 0 ? r : output_flush_log(bundle, cursor, log, &cursor->at);
 }
 
 /* One slice for each room that has something, so that a busy one does not hold up
@@ -276,19 +354,24 @@ static int output_flush_cursor(struct session *session, struct cursor *cursor)
 int output_flush_pending(struct session *session)
 {
 	struct list *last = session->pending.prev, *link = list_first(&session->pending);
+	struct bundle bundle;
 	int r;
 
-	for (int i = 0; link && i < OUTPUT_TURN_CURSORS; i++) {
+	bundle.session = session;
+	bundle.n_slices = bundle.n_packets = 0;
+	bundle.len = 0;
+	for (int i = 0; link && i < OUTPUT_TURN_CURSORS && bundle.n_packets < OUTPUT_TURN_PACKETS;
+		i++) {
 		struct cursor *cursor = container_of(link, struct cursor, pending_link);
 		struct list *next = link == last ? NULL : link->next;
 
-		r = output_flush_cursor(session, cursor);
+		r = output_flush_cursor(&bundle, cursor);
 		if (r < 0)
 			return r;
-		list_unlink(&cursor->pending_link);
-		if (cursor_is_behind(cursor))
-			list_append(&session->pending, &cursor->pending_link);
+		/* one that is in the bundle is seen to when that goes */
+		if (bundle.n_slices == 0 || bundle.moves[bundle.n_slices - 1].cursor != cursor)
+			cursor_line_up(cursor);
 		link = next;
 	}
-	return 0;
+	return bundle_send(&bundle);
 }

@@ -7,9 +7,6 @@
 
 #include "protocol/base.h"
 
-/* A look that found nothing, or a sleep that was long, is forgiven so many times. */
-#define LOOK_WORTH_MAX 4
-
 static uint64_t look_clock(void)
 {
 	struct timespec now;
@@ -28,14 +25,6 @@ void look_init(struct look *look, uint64_t limit_us)
 		look->limit_ns = 0;
 }
 
-static void look_learn(struct look *look, bool paid)
-{
-	if (paid)
-		look->worth = MIN(look->worth + 1, LOOK_WORTH_MAX);
-	else if (look->worth > 0)
-		look->worth--;
-}
-
 int look_wait(struct look *look, int epoll, struct epoll_event *events, int n_max, int timeout_ms)
 {
 	uint64_t start, now;
@@ -47,17 +36,18 @@ int look_wait(struct look *look, int epoll, struct epoll_event *events, int n_ma
 	if (n != 0)
 		return n;
 	start = now = look_clock();
-	while (look->worth > 0 && now - start < look->limit_ns) {
+	while (look->n_short >= LOOK_WAITS && now - start < look->limit_ns) {
 		sched_yield();
 		n = epoll_wait(epoll, events, n_max, 0);
-		if (n != 0) {
-			look_learn(look, true);
+		if (n != 0)
 			return n;
-		}
 		now = look_clock();
 	}
 	/* a timeout in ms is longer than what the look took of it */
 	n = epoll_wait(epoll, events, n_max, timeout_ms);
-	look_learn(look, look_clock() - start < look->limit_ns);
+	if (look_clock() - start >= look->limit_ns)
+		look->n_short = 0;
+	else if (look->n_short < LOOK_WAITS)
+		look->n_short++;
 	return n;
 }

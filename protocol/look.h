@@ -1,9 +1,10 @@
 /* look.h - the look before sleeping: epoll_wait(2) that polls a little first.
  *
- * Waking an idle processor costs more than all the work of a short message. Who was
- * woken soon after it slept, or found something by looking, looks again before it
- * sleeps the next time: it polls, and yields the processor between. Who was not sleeps
- * at once, so an idle process uses no processor at all. chat-tuning(7), section THE LOOK.
+ * Waking an idle processor costs more than all the work of a short message. Who found
+ * something soon, some times in a row, looks before it sleeps the next time: it polls,
+ * and yields the processor between. One wait that was long ends that, for a look in vain
+ * costs a processor that others may need; so an idle process uses none at all.
+ * chat-tuning(7), section THE LOOK.
  */
 #pragma once
 
@@ -15,9 +16,12 @@
 #define LOOK_US_DEFAULT 100
 #define LOOK_US_MAX     10000
 
+/* Short waits in a row after which looking is worth it. */
+#define LOOK_WAITS 3
+
 struct look {
 	uint64_t limit_ns; /* 0: never look */
-	unsigned worth;    /* 0 to LOOK_WORTH_MAX: how often it paid of late */
+	unsigned n_short;  /* waits that were shorter than it, in a row; to LOOK_WAITS */
 };
 
 /* LIMIT_US at most LOOK_US_MAX. On one processor there is nobody to look for: off. */

@@ -204,8 +204,8 @@ static void test_slices_are_long(void **state)
 		cursor = next;
 	}
 	assert_int_equal(cursor.seq, 15001);
-	/* four segments of 4 KiB to 256 KiB before the large one cost a cut each */
-	assert_true(n_slices <= bytes / (65530 - 2 * 4096) + 6);
+	/* eight segments of 4 KiB, then four of each size up to 32 KiB cost a cut each */
+	assert_true(n_slices <= bytes / (65530 - 2 * 4096) + 8 + 3 * 4);
 }
 
 /* Segments grow, so that a quiet room is small; retention keeps most of the bound. */
