@@ -18,9 +18,6 @@
 #include "broker/session.h"
 #include "broker/trace.h"
 
-/* Sessions that are flushed before input is looked at again. */
-#define FLUSH_TURN 256
-
 static uint64_t clock_ns(clockid_t clock)
 {
 	struct timespec ts;
@@ -263,8 +260,8 @@ int broker_init(struct broker *broker, const struct broker_config *config)
 		(struct listener){ .watch.fd = -1, .lock.fd = -1, .guard = -1, .spare = -1 };
 	broker->admin.watch.fd = broker->admin.lock.fd = broker->admin.guard = -1;
 	list_init(&broker->sessions);
-	list_init(&broker->ready);
-	list_init(&broker->flush);
+	list_init(&broker->reading);
+	list_init(&broker->sending);
 	list_init(&broker->closing);
 	list_init(&broker->gone);
 	signal(SIGPIPE, SIG_IGN);
@@ -361,58 +358,47 @@ static void broker_begin_stop(struct broker *broker)
 
 /* ---- the round ---- */
 
-static void broker_serve(const struct broker *broker, struct quota_account *account)
+static struct session *session_in_line(struct list *link, bool is_reading)
 {
-	if (account->round == broker->round)
+	return is_reading ? container_of(link, struct session, ready_link)
+			  : container_of(link, struct session, flush_link);
+}
+
+/* Serve the sessions that are in line of one account, each once, while it has time. One
+ * turn may take others out of the line, as KICK does, so nothing else is remembered. */
+static void broker_serve_account(struct broker *broker, struct turns *turns, bool is_reading)
+{
+	uint64_t now = broker_clock(), end = now + (is_reading ? BROKER_READ_NS : BROKER_SEND_NS);
+	struct list mark, *link = list_first(&turns->sessions);
+	struct user *user;
+
+	if (!link)
 		return;
-	account->round = broker->round;
-	account->turn_left = BROKER_TURN_NS;
-	account->send_left = BROKER_SEND_NS;
-}
-
-/* Returns when the turn, begun at NOW, was over. A session whose account has no time left
- * in this round goes to LATER. */
-static uint64_t broker_turn(
-	struct broker *broker, struct session *session, uint64_t now, struct list *later)
-{
-	/* it may be gone after its turn, and its user with it */
-	struct user *user = user_ref(session->user);
-	struct quota_account *account = user->account;
-	uint64_t end = now;
-
-	broker_serve(broker, account);
-	if (account->turn_left > 0) {
-		broker->turn_end = now + account->turn_left;
-		session_turn(session);
-		end = broker_clock();
-		account->turn_left -= MIN(account->turn_left, end - now);
-	} else {
-		list_unlink(&session->ready_link);
-		list_append(later, &session->ready_link);
+	/* the session may be gone after its turn, and its user and account with it */
+	user = user_ref(session_in_line(link, is_reading)->user);
+	broker->turn_end = end;
+	list_append(&turns->sessions, &mark);
+	while ((link = list_first(&turns->sessions)) != &mark && now < end) {
+		(is_reading ? session_turn : session_flush)(session_in_line(link, is_reading));
+		now = broker_clock();
 	}
+	list_unlink(&mark);
+	if (!list_is_empty(&turns->sessions) && !list_is_linked(&turns->link))
+		list_append(is_reading ? &broker->reading : &broker->sending, &turns->link);
 	users_put(&broker->users, user);
-	return end;
 }
 
-static void broker_read(struct broker *broker)
+/* Each account in the line once: who is in line again waits for the next round. */
+static void broker_serve(struct broker *broker, struct list *accounts, bool is_reading)
 {
-	struct list end, later, *link;
-	uint64_t now = broker_clock();
+	struct list line, *link;
 
-	broker->round++;
-	/* each once: who is ready again stands behind END, and who had no turn because
-	 * others of its account took it all is put before it. One turn may take others out
-	 * of these lists, as KICK does, so nothing else is remembered. */
-	list_init(&later);
-	list_append(&broker->ready, &end);
-	while ((link = list_first(&broker->ready)) != &end)
-		now = broker_turn(
-			broker, container_of(link, struct session, ready_link), now, &later);
-	while ((link = list_first(&later))) {
+	list_init(&line);
+	list_take(&line, accounts);
+	while ((link = list_first(&line))) {
 		list_unlink(link);
-		list_append(&end, link);
+		broker_serve_account(broker, container_of(link, struct turns, link), is_reading);
 	}
-	list_unlink(&end);
 }
 
 static void broker_mark(struct broker *broker)
@@ -423,30 +409,6 @@ static void broker_mark(struct broker *broker)
 		list_unlink(link);
 		list_for_each (reader, &room->cursors)
 			reader_schedule(container_of(reader, struct cursor, room_link));
-	}
-}
-
-static void broker_flush(struct broker *broker)
-{
-	uint64_t now = broker_clock(), before;
-
-	for (int i = 0; i < FLUSH_TURN && !list_is_empty(&broker->flush); i++) {
-		struct session *session =
-			container_of(list_first(&broker->flush), struct session, flush_link);
-		struct user *user = user_ref(session->user);
-		struct quota_account *account = user->account;
-
-		broker_serve(broker, account);
-		if (account->send_left > 0) {
-			session_flush(session);
-			before = now;
-			now = broker_clock();
-			account->send_left -= MIN(account->send_left, now - before);
-		} else {
-			list_unlink(&session->flush_link);
-			list_append(&broker->flush, &session->flush_link);
-		}
-		users_put(&broker->users, user);
 	}
 }
 
@@ -493,7 +455,7 @@ static uint64_t broker_patience(struct broker *broker)
 	wait = throttles_expire(&broker->users.throttled, now, session_wake);
 
 	/* a room is dirty here when a session ended behind broker_mark(): it was seen off */
-	if (!list_is_empty(&broker->ready) || !list_is_empty(&broker->flush) ||
+	if (!list_is_empty(&broker->reading) || !list_is_empty(&broker->sending) ||
 		!list_is_empty(&broker->rooms.dirty))
 		return 0;
 	wait = MIN(wait, rooms_expire(&broker->rooms, now));
@@ -513,11 +475,11 @@ void broker_round(struct broker *broker, uint64_t timeout_ns)
 {
 	loop_wait(&broker->loop, MIN(timeout_ns, broker_patience(broker)), &broker->users.now);
 	broker_tick(broker);
-	broker_read(broker);
+	broker_serve(broker, &broker->reading, true);
 	if (broker->stop_requested && !broker->is_stopping)
 		broker_begin_stop(broker);
 	broker_mark(broker);
-	broker_flush(broker);
+	broker_serve(broker, &broker->sending, false);
 	if (!list_is_empty(&broker->closing) || broker->listener.is_paused)
 		broker_expire(broker);
 	broker_free_gone(broker);

@@ -1,7 +1,8 @@
 /* broker.h - the root object: one loop that owns everything.
  *
- *	round:  wait; each ready session has a turn; each cursor that fell behind
- *		is put in line; up to 256 sessions are sent what they are owed
+ *	round:  wait; each account's sessions with input have their turns; each cursor
+ *		that fell behind is put in line; each account's sessions are sent what
+ *		they are owed
  *
  * Nothing in a round blocks. What may block, the user data base, has a thread of
  * its own (nss.h).
@@ -41,7 +42,8 @@ struct broker {
 	struct users users;
 	struct rooms rooms;
 
-	struct list sessions, ready, flush, closing, gone;
+	struct list sessions, closing, gone;
+	struct list reading, sending; /* turns of the accounts that have any */
 	uint64_t next_session, n_sessions;
 
 	bool stop_requested, is_stopping;
@@ -53,7 +55,6 @@ struct broker {
 	uint64_t n_delivered, n_delivered_bytes, n_gap_records;
 	struct meter appended, delivered; /* of all, as they were when the second began */
 
-	uint64_t round;    /* counts up */
 	uint64_t turn_end; /* broker_clock() at which the turn in hand is over */
 	char input[PACKET_LEN_MAX];
 };
@@ -62,13 +63,16 @@ struct broker {
  * else a stop stays within 2 s. */
 #define BROKER_STOP_NS (UINT64_C(1500000000))
 
-/* What the sessions of one account may take of a round together, ns: a request costs
- * what it walks over, so neither packets nor connections measure it. Long enough for
- * thousands of messages, short enough that nobody feels a flood of somebody else's. */
-#define BROKER_TURN_NS (UINT64_C(2000000))
+/* What the sessions of one account may take of a round together, ns, to be read and to be
+ * sent what they are owed: a request costs what it walks over, so neither packets nor
+ * connections measure it. A packet of a thousand messages, or a slice to fifty readers;
+ * nobody feels so much of somebody else's flood. */
+#define BROKER_READ_NS (UINT64_C(100000))
+#define BROKER_SEND_NS (UINT64_C(200000))
 
-/* The same for what they are sent, which is more where one speaks to many. */
-#define BROKER_SEND_NS (UINT64_C(4000000))
+/* What a packet in hand may take beyond it before the rest of it is put aside, which costs
+ * a copy. */
+#define BROKER_PACKET_NS (UINT64_C(400000))
 
 /* One row of ROOMS. */
 #define BROKER_ROW_MAX 320

@@ -45,6 +45,13 @@ static inline struct list *list_first(const struct list *list)
 	return list->next == list ? NULL : list->next;
 }
 
+/* Take all items of FROM over; LIST is empty before, FROM is afterwards. */
+static inline void list_take(struct list *list, struct list *from)
+{
+	list_append(from, list); /* between the last and the head, which then leaves */
+	list_unlink(from);
+}
+
 /* The current item may be unlinked and freed inside the loop. */
 #define list_for_each(item, head)                                                                  \
 	for (struct list *item = (head)->next, *item##_next = item->next; item != (head);          \

@@ -28,7 +28,8 @@ void output_schedule(struct session *session)
 {
 	if (session->is_writable && session->state != SESSION_GONE &&
 		!list_is_linked(&session->flush_link))
-		list_append(&session->broker->flush, &session->flush_link);
+		turns_add(&session->broker->sending, &session->user->account->sending,
+			&session->flush_link);
 }
 
 /* Make room for NEED more bytes behind what is there. */

@@ -17,12 +17,33 @@ const char *quota_name(enum quota_kind kind)
 	return quota_names[kind];
 }
 
+static void turns_init(struct turns *turns)
+{
+	list_init(&turns->sessions);
+	list_init(&turns->link);
+}
+
+static void turns_deinit(struct turns *turns)
+{
+	assert(list_is_empty(&turns->sessions));
+	list_unlink(&turns->link);
+}
+
+void turns_add(struct list *accounts, struct turns *turns, struct list *session)
+{
+	list_append(&turns->sessions, session);
+	if (!list_is_linked(&turns->link))
+		list_append(accounts, &turns->link);
+}
+
 void quota_init(struct quota_account *account)
 {
 	*account = (struct quota_account){ 0 };
 	list_init(&account->accounts_link);
 	list_init(&account->rooms);
 	list_init(&account->publishers);
+	turns_init(&account->reading);
+	turns_init(&account->sending);
 	throttle_init(&account->throttle);
 }
 
@@ -33,6 +54,8 @@ void quota_deinit(struct quota_account *account)
 	assert(account->log_bytes == 0);
 	assert(list_is_empty(&account->rooms));
 	assert(list_is_empty(&account->publishers));
+	turns_deinit(&account->reading);
+	turns_deinit(&account->sending);
 	list_unlink(&account->accounts_link);
 	throttle_deinit(&account->throttle);
 }

@@ -26,6 +26,13 @@ enum {
 	QUOTA_E_LIMIT = 1,
 };
 
+/* The sessions of an account that are in line for something, and its own place in the
+ * line of the accounts: so time is shared by account, whoever has how many sessions. */
+struct turns {
+	struct list sessions; /* links that they own */
+	struct list link; /* in the broker's line; an account without sessions may stand there */
+};
+
 struct quota_account {
 	struct list accounts_link; /* in users.accounts, in order of number */
 	uint64_t number;           /* counts up over all accounts */
@@ -39,10 +46,11 @@ struct quota_account {
 	struct throttle throttle; /* of what it says */
 	struct rate connects;     /* of the connections it opens */
 	uint64_t told_at;         /* when the diagnostics were last told that it is over a rate */
-	uint64_t round;           /* of the broker, in which it was last served */
-	uint64_t turn_left;       /* ns of that round that its sessions may still take, */
-	uint64_t send_left;       /* and ns to be sent what they are owed */
+	struct turns reading, sending; /* sessions with input, and with output */
 };
+
+/* Put the session link SESSION in the line of TURNS, and that in the line of ACCOUNTS. */
+void turns_add(struct list *accounts, struct turns *turns, struct list *session);
 
 void quota_init(struct quota_account *account);
 

@@ -1,8 +1,8 @@
 /* session.c - see session.h.
  *
- * A session is in broker.ready while there is input that it may take, and in
- * broker.flush while there is output that its socket may take. Both lists are the
- * loop's work; a session that waits for anything is in neither, so an idle or stuck
+ * A session is in the line of its account for reading while there is input that it may
+ * take, and in that for sending while there is output that its socket may take. Both
+ * are the loop's work; a session that waits for anything is in neither, so an idle or stuck
  * client costs nothing.
  */
 #include "broker/session.h"
@@ -83,7 +83,8 @@ void session_line_up(struct session *session)
 	bool ready = session_takes_input(session) && (session->is_readable || session->held);
 
 	if (ready && !list_is_linked(&session->ready_link))
-		list_append(&session->broker->ready, &session->ready_link);
+		turns_add(&session->broker->reading, &session->user->account->reading,
+			&session->ready_link);
 	else if (!ready)
 		list_unlink(&session->ready_link);
 }
@@ -117,10 +118,10 @@ static void session_framing(struct session *session, const char *what)
 	session_close(session, false, 0, "FRAMING", "%s", what);
 }
 
-/* Others wait for their turn. */
-static bool session_is_spent(const struct session *session)
+/* Others wait for their turn: it is over, or it is so by more than a packet may take. */
+static bool session_is_spent(const struct session *session, uint64_t over_ns)
 {
-	return broker_clock() >= session->broker->turn_end;
+	return broker_clock() >= session->broker->turn_end + over_ns;
 }
 
 static void session_batch(struct session *session, struct text packet)
@@ -144,9 +145,9 @@ static void session_batch(struct session *session, struct text packet)
 			return;
 		if (r == DISPATCH_E_WAIT)
 			at = before;
-		if (at < end &&
-			(!session_takes_input(session) ||
-				(n % SESSION_CLOCK_FRAMES == 0 && session_is_spent(session)))) {
+		if (at < end && (!session_takes_input(session) ||
+					(n % SESSION_CLOCK_FRAMES == 0 &&
+						session_is_spent(session, BROKER_PACKET_NS)))) {
 			session_hold(session, BATCH_START, BATCH_START_LEN, at, (size_t)(end - at));
 			return;
 		}
@@ -225,7 +226,7 @@ void session_turn(struct session *session)
 			session_receive(session);
 		else
 			break;
-		if (session_is_spent(session))
+		if (session_is_spent(session, 0))
 			break;
 	}
 	list_unlink(&session->ready_link);

@@ -59,8 +59,8 @@ struct session {
 	bool has_batch, has_direct;
 
 	struct list sessions_link; /* in broker.sessions, in order of number */
-	struct list ready_link;    /* in broker.ready while there is input to take */
-	struct list flush_link;    /* in broker.flush while there is output to send */
+	struct list ready_link;    /* in account.reading while there is input to take */
+	struct list flush_link;    /* in account.sending while there is output to send */
 	struct list person_link;
 	struct list wait_link; /* of a look-up or the throttle; while closing: broker.closing */
 

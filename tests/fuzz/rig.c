@@ -208,7 +208,7 @@ void rig_settle(struct rig *rig)
 
 		EXPECT(i < ROUNDS_MAX);
 		broker_round(broker, 0);
-		if (list_is_empty(&broker->ready) && list_is_empty(&broker->flush) &&
+		if (list_is_empty(&broker->reading) && list_is_empty(&broker->sending) &&
 			before == broker->n_packets + broker->n_delivered + broker->n_sessions)
 			n_quiet++;
 		else
