@@ -54,7 +54,7 @@ static void test_connections(void **state)
 	raw_close(raws[0]);
 	do {
 		raw = raw_open(broker);
-		raw_send(raw, "hello");
+		(void)!write(raw->fd, "hello", 5); /* it may be closed already */
 		answer = raw_next(raw);
 	} while (pattern_matches("BYE QUOTA ~", answer));
 	assert_true(pattern_matches("*", answer));
@@ -301,7 +301,7 @@ static void test_descriptors_are_shared(void **state)
 	for (;;) {
 		struct raw *other = raw_open_as(broker, STRANGER);
 
-		raw_send(other, "#1 HELLO 1");
+		(void)!write(other->fd, "#1 HELLO 1", 10);
 		if (pattern_matches("BYE QUOTA connections: 9 ~", raw_next(other)))
 			break;
 		n++;
