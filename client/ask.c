@@ -134,6 +134,17 @@ int script_rooms(const struct settings *settings, int argc, char **argv)
 	return list(settings, "ROOMS", NULL);
 }
 
+int script_stats(const struct settings *settings, int argc, char **argv)
+{
+	char request[16] = "STATS";
+
+	if (argc > 1 || (argc == 1 && strcmp(argv[0], "sessions") && strcmp(argv[0], "users")))
+		return complain_usage("stats takes nothing, or sessions, or users");
+	if (argc == 1)
+		snprintf(request, sizeof(request), "STATS %s", argv[0]);
+	return list(settings, request, NULL);
+}
+
 int script_time(const struct settings *settings, int argc, char **argv)
 {
 	struct chat *chat = NULL;

@@ -6,7 +6,7 @@
 #include "client/chat.h"
 #include "protocol/text.h"
 
-/* Send REQUEST (WHO, ROOMS) and, as long as an answer says next=N, again with
+/* Send REQUEST (WHO, ROOMS, STATS) and, as long as an answer says next=N, again with
  * after=N, each page within TIMEOUT_MS. ROW gets every row. Returns and errors as
  * chat_request(); *ret_answer is the last answer, borrowed from CHAT. */
 int ask_pages(struct chat *chat, const char *request, int timeout_ms, chat_row_fn *row,

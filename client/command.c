@@ -5,11 +5,15 @@
 
 #include "client/script.h"
 #include "client/slash.h"
+#include "client/top.h"
 #include "protocol/base.h"
 #include "protocol/number.h"
 
 /* 24 days, so that milliseconds fit an int. */
 #define TIMEOUT_S_MAX 2073600u
+
+/* What is asked for ten times a second is seen to change at once. */
+#define INTERVAL_MS_MIN 100
 
 static int set_socket(struct settings *settings, const char *argument)
 {
@@ -40,7 +44,7 @@ static int set_count(struct settings *settings, const char *argument)
 }
 
 /* Seconds, with at most three digits after a point. */
-static int set_timeout(struct settings *settings, const char *argument)
+static bool seconds_parse(const char *argument, uint64_t *ret_ms)
 {
 	struct text whole = text_of(argument), part = TEXT("0");
 	const char *point = strchr(argument, '.');
@@ -52,12 +56,34 @@ static int set_timeout(struct settings *settings, const char *argument)
 	}
 	if (part.len > 3 || !number_parse(whole, &s) || !number_parse(part, &ms) ||
 		s > TIMEOUT_S_MAX)
-		return complain_usage(
-			"--timeout takes seconds, like 5 or 0.25, not '%s'", argument);
+		return false;
 	for (size_t i = part.len; i < 3; i++)
 		ms *= 10;
-	settings->timeout_ms = s * 1000 + ms;
+	*ret_ms = s * 1000 + ms;
+	return true;
+}
+
+static int set_timeout(struct settings *settings, const char *argument)
+{
+	if (!seconds_parse(argument, &settings->timeout_ms))
+		return complain_usage(
+			"--timeout takes seconds, like 5 or 0.25, not '%s'", argument);
 	settings->has_timeout = true;
+	return STATUS_OK;
+}
+
+static int set_interval(struct settings *settings, const char *argument)
+{
+	if (!seconds_parse(argument, &settings->interval_ms) ||
+		settings->interval_ms < INTERVAL_MS_MIN)
+		return complain_usage(
+			"--interval takes seconds from 0.1, like 5 or 0.5, not '%s'", argument);
+	return STATUS_OK;
+}
+
+static int set_once(struct settings *settings, const char *argument)
+{
+	settings->once = true;
 	return STATUS_OK;
 }
 
@@ -98,12 +124,18 @@ const struct option_row option_rows[] = {
 		.set = set_timeout },
 	{ .name = "json",
 		.help = "one JSON object a line",
-		.where = OPTION_LISTEN,
+		.where = OPTION_LISTEN | OPTION_TOP,
 		.set = set_json },
 	{ .name = "raw",
 		.help = "the bytes of each message as they are",
 		.where = OPTION_LISTEN,
 		.set = set_raw },
+	{ .name = "interval",
+		.argument = "S",
+		.help = "show it anew every S seconds (1)",
+		.where = OPTION_TOP,
+		.set = set_interval },
+	{ .name = "once", .help = "show it once and end", .where = OPTION_TOP, .set = set_once },
 };
 const size_t n_option_rows = ARRAY_LEN(option_rows);
 
@@ -123,6 +155,15 @@ const struct subcommand subcommands[] = {
 		.help = "list who is in ROOM, or connected at all",
 		.run = script_who },
 	{ .name = "rooms", .usage = "", .help = "list the rooms", .run = script_rooms },
+	{ .name = "stats",
+		.usage = "[sessions | users]",
+		.help = "print the broker's counters, or rows of each",
+		.run = script_stats },
+	{ .name = "top",
+		.usage = "",
+		.help = "watch who floods, who is slow, who fills what",
+		.options = OPTION_TOP,
+		.run = top_run },
 	{ .name = "time", .usage = "", .help = "print the broker's clock", .run = script_time },
 	{ .name = "ping", .usage = "", .help = "print the round-trip time", .run = script_ping },
 	{ .name = "ctl",
@@ -187,7 +228,7 @@ static void help_options(FILE *out, unsigned where)
 		const struct option_row *row = &option_rows[i];
 		char left[40];
 
-		if (row->where != where)
+		if (where == OPTION_ALWAYS ? row->where != where : !(row->where & where))
 			continue;
 		snprintf(left, sizeof(left), "--%s %s", row->name,
 			row->argument ? row->argument : "");
@@ -213,5 +254,7 @@ void command_help(FILE *out)
 	help_options(out, OPTION_ALWAYS);
 	fputs("\noptions of listen:\n", out);
 	help_options(out, OPTION_LISTEN);
+	fputs("\noptions of top:\n", out);
+	help_options(out, OPTION_TOP);
 	fputs("\nThe manual is chat-client(1). While you talk, /help lists more commands.\n", out);
 }

@@ -17,6 +17,7 @@ struct shell;
 /* Where an option is good: a bit for each. */
 #define OPTION_ALWAYS 0u
 #define OPTION_LISTEN 1u
+#define OPTION_TOP    2u
 
 struct option_row {
 	const char *name;     /* without the "--" */

@@ -46,7 +46,7 @@ static int show_and_end(const struct option_row *row)
 	return fflush(stdout) == 0 ? STATUS_OK : STATUS_OUTPUT;
 }
 
-/* The subcommand that takes an option of this row. */
+/* The first subcommand that takes an option of this row. */
 static const char *option_owner(const struct option_row *row)
 {
 	for (size_t i = 0; i < n_subcommands; i++)

@@ -275,13 +275,8 @@ static void json_text(FILE *out, struct text text)
 	putc_unlocked('"', out);
 }
 
-/* Words that the broker vouches for. Should they not be UTF-8 after all, the
- * object must still be JSON: then each bad byte is a replacement character. */
-static void json_field(FILE *out, const char *key, const char *value)
+void render_json_text(FILE *out, struct text text)
 {
-	struct text text = text_of(or_empty(value));
-
-	fprintf(out, ",\"%s\":", key);
 	if (text_is_utf8(text)) {
 		json_text(out, text);
 		return;
@@ -291,6 +286,12 @@ static void json_field(FILE *out, const char *key, const char *value)
 		fprintf(out, (unsigned char)text.data[i] < 0x80 ? "\\u%04x" : "\\ufffd",
 			(unsigned char)text.data[i]);
 	putc_unlocked('"', out);
+}
+
+static void json_field(FILE *out, const char *key, const char *value)
+{
+	fprintf(out, ",\"%s\":", key);
+	render_json_text(out, text_of(or_empty(value)));
 }
 
 static void json_base64(FILE *out, struct text text)

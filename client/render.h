@@ -28,6 +28,10 @@ void render_notice(FILE *out, const struct chat_event *event);
 void render_plain(FILE *out, const struct chat_event *event);
 void render_raw(FILE *out, const struct chat_event *event);
 
+/* A JSON string. Should TEXT not be UTF-8, it still is one: then each bad byte is a
+ * replacement character. */
+void render_json_text(FILE *out, struct text text);
+
 /* Any event as a JSON object and a line feed. */
 void render_json(FILE *out, const struct chat_event *event);
 

@@ -13,6 +13,7 @@ int script_who(const struct settings *settings, int argc, char **argv);
 int script_rooms(const struct settings *settings, int argc, char **argv);
 int script_time(const struct settings *settings, int argc, char **argv);
 int script_ping(const struct settings *settings, int argc, char **argv);
+int script_stats(const struct settings *settings, int argc, char **argv);
 int script_ctl(const struct settings *settings, int argc, char **argv);
 
 /* No subcommand, and standard input is no terminal: say its lines in ROOM. */
