@@ -82,7 +82,8 @@ void output_put2(struct session *session, struct text first, struct text second)
 		r = output_grow(session, size);
 		if (r) {
 			session_close(session, false, 0, r < 0 ? "AGAIN" : "QUOTA",
-				"no memory for more answers that nobody reads");
+				r < 0 ? "the broker is out of memory"
+				      : "bytes: too many answers that are not read");
 			return;
 		}
 	}

@@ -275,8 +275,8 @@ static bool session_is_fair(struct session *session)
 	broker->n_turned_away++;
 	trace(TRACE_WARNING, "quota uid=%u user=%s what=descriptors used=%lu left=%lu", user->uid,
 		user->name[0] ? user->name : "-", (unsigned long)n_held, (unsigned long)n_left);
-	session_turn_away(session, "QUOTA", "connections: %lu of the broker's descriptors are left",
-		(unsigned long)n_left);
+	session_turn_away(
+		session, "QUOTA", "connections: %lu descriptors are left", (unsigned long)n_left);
 	return false;
 }
 

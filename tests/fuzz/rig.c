@@ -157,8 +157,8 @@ void rig_answer(struct rig *rig, unsigned n_answers)
 int rig_init(struct rig *rig, bool tight)
 {
 	static const char *const limits[] = { "connections=3", "cursors=4", "rooms=3", "names=2",
-		"bytes=256k", "room-bytes=256k", "log-bytes=1M", "room-idle=60",
-		"alice:cursors=6" };
+		"bytes=256k", "room-bytes=256k", "log-bytes=1M", "room-idle=60", "alice:cursors=6",
+		"alice:rate=20", "strangers:connects=4" };
 	sigset_t mask;
 	int r;
 
@@ -288,6 +288,9 @@ static void audit_session(struct audit *audit, const struct session *session)
 	ledger->used[QUOTA_BYTES] += session_held_len(session);
 	EXPECT((session->is_waiting || session->state == SESSION_CLOSING) ==
 		list_is_linked(&session->wait_link));
+	EXPECT(session->is_waiting || !session->is_slowed);
+	if (session->is_slowed)
+		EXPECT(list_is_linked(&session->user->account->throttle.link));
 	EXPECT(!list_is_linked(&session->ready_link) && !list_is_linked(&session->flush_link));
 	if (session->is_writable && session->state == SESSION_OPEN && !session->is_deaf)
 		EXPECT(list_is_empty(&session->pending) && session_output_len(session) == 0);

@@ -209,7 +209,7 @@ static void test_bytes(void **state)
 			struct text frame = raw_next(greedy[i]);
 
 			n_answers += pattern_matches("#p * ~", frame);
-			if (pattern_matches("BYE QUOTA ~", frame)) {
+			if (pattern_matches("BYE QUOTA bytes: ~", frame)) {
 				n_quota++;
 				break;
 			}
@@ -266,7 +266,7 @@ static void test_out_of_descriptors(void **state)
 			answer = raw_next(raws[i]);
 			if (pattern_matches("BYE AGAIN ~", answer))
 				n_again++;
-			else if (pattern_matches("BYE QUOTA connections: 0 ~", answer))
+			else if (pattern_matches("BYE QUOTA connections: 0 descriptors~", answer))
 				n_quota++;
 			else if (pattern_matches("*", answer))
 				raw_expect(reader, "MSG lobby ~\nhello");
@@ -302,7 +302,7 @@ static void test_descriptors_are_shared(void **state)
 		struct raw *other = raw_open_as(broker, STRANGER);
 
 		(void)!write(other->fd, "#1 HELLO 1", 10);
-		if (pattern_matches("BYE QUOTA connections: 9 ~", raw_next(other)))
+		if (pattern_matches("BYE QUOTA connections: 9 descriptors~", raw_next(other)))
 			break;
 		n++;
 	}

@@ -197,6 +197,34 @@ static void test_behind_in_many_rooms(void **state)
 	broker_stop(broker);
 }
 
+/* Nor do many sessions make it so, together: the page ends before. */
+static void test_behind_together(void **state)
+{
+	struct broker *broker = broker_start("--limit", "cursors=10000");
+	struct raw *slow[8], *raw = raw_hello(broker, "name=t3ster");
+	unsigned n = 0;
+
+	for (size_t i = 0; i < ARRAY_LEN(slow); i++)
+		slow[i] = raw_hello(broker, "name=sl0w");
+	for (int k = 0; k < 1000; k++)
+		for (size_t i = 0; i < ARRAY_LEN(slow); i++) {
+			raw_send(slow[i], "#j JOIN room%d", k);
+			raw_expect(slow[i], "#j * ~");
+		}
+	for (int k = 0; k < 1000; k++)
+		raw_send(raw, "SAY room%d\nx", k);
+	raw_expect_quiet(raw);
+	raw_send(raw, "#s STATS sessions");
+	while (pattern_matches("#s + ~", raw_next(raw)))
+		n++;
+	assert_in_range(n, 5, 8);
+	raw_send(raw, "#t STATS sessions after=%u", n);
+	for (; n < 1 + ARRAY_LEN(slow); n++)
+		raw_expect(raw, "#t + sl0w ~ number=%u ~", n + 1);
+	raw_expect(raw, "#t * ~");
+	broker_stop(broker);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -206,6 +234,7 @@ int main(void)
 		TEST(test_users),
 		TEST(test_pages),
 		TEST(test_behind_in_many_rooms),
+		TEST(test_behind_together),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

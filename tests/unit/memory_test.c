@@ -90,6 +90,8 @@ static const struct {
 	{ 1, "+" },
 	{ 5, "#3 SAY @carol\nx" },
 	{ 5, "#4 PART lobby" },
+	{ 5, "#5 STATS sessions" },
+	{ 5, "#6 STATS users" },
 	{ 0, "#6 CTL WHO" },
 	{ 0, "#7 CTL KICK nick enough" },
 	{ 5, "not a verb" },
