@@ -108,9 +108,12 @@ void crowd_close_all(void)
 
 void crowd_send(struct crowd *crowd, const char *packet)
 {
+	size_t len = strlen(packet);
+
 	for (unsigned i = 0; i < crowd->n; i++)
-		if (crowd->fds[i] >= 0 && send(crowd->fds[i], packet, strlen(packet),
-						  MSG_NOSIGNAL) != (ssize_t)strlen(packet))
+		if (crowd->fds[i] >= 0 &&
+			send(crowd->fds[i], packet, len, MSG_NOSIGNAL) != (ssize_t)len &&
+			errno != EPIPE) /* turned away: it is told when it receives */
 			fail_msg("connection %u: send: %s", i, strerror(errno));
 }
 
