@@ -168,8 +168,7 @@ void play_verifier(unsigned verifier, int stood)
 	chat = open_as(name, false);
 	for (unsigned i = 0; i < N_ROOMS; i++)
 		tracks[i].seq = join(chat, room_name(i), CHAT_NEW, 0);
-	if (write(stood, "", 1) != 1)
-		die("%s", strerror(errno));
+	soak_stand(stood);
 	while (!verifier_is_done(tracks)) {
 		unsigned room;
 		int publisher;

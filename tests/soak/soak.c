@@ -17,13 +17,14 @@
  */
 #include "tests/soak/soak.h"
 
+#include <errno.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
-#include <poll.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -56,6 +57,12 @@ void die(const char *format, ...)
 	_exit(1);
 }
 
+void soak_stand(int stood)
+{
+	if (write(stood, "", 1) != 1)
+		die("%s", strerror(errno));
+}
+
 uint64_t clock_us(void)
 {
 	struct timespec ts;
@@ -79,7 +86,7 @@ struct soak {
 	struct raw *raw; /* for the counters */
 	pid_t publishers[N_PUBLISHERS], verifiers[N_VERIFIERS], tourists[N_TOURISTS];
 	pid_t victim, sleeper, talker;
-	int stood[2]; /* a byte for each verifier that is ready */
+	int stood[2]; /* a byte for each who is ready */
 	int never[2]; /* closed in the end */
 	uint64_t n_kills;
 	unsigned n_descriptors;
@@ -135,15 +142,18 @@ static void soak_start(struct soak *soak)
 	for (unsigned i = 0; i < N_ROOMS; i++)
 		fill(soak, room_name(i));
 	fill(soak, "lobby");
+	fill(soak, "soak.deep");
 
-	soak->start_us = clock_us();
 	for (unsigned i = 0; i < N_VERIFIERS; i++)
 		start(&soak->verifiers[i], play_verifier(i, soak->stood[1]));
-	for (unsigned i = 0; i < N_VERIFIERS; i++) {
+	start(&soak->talker, play_talker(soak->stood[1]));
+	for (unsigned i = 0; i < N_VERIFIERS + 1; i++) {
 		if (!wait_fd(soak->stood[0], POLLIN, clock_ms() + DEADLINE_MS))
-			fail_msg("a verifier does not stand");
+			fail_msg("a verifier or the talker does not stand");
 		assert_int_equal(read(soak->stood[0], &byte, 1), 1);
 	}
+
+	soak->start_us = clock_us();
 	for (unsigned i = 0; i < N_PUBLISHERS; i++)
 		start(&soak->publishers[i],
 			play_publisher(
@@ -152,7 +162,6 @@ static void soak_start(struct soak *soak)
 		start(&soak->tourists[i], play_tourist(i, soak->never[0]));
 	start(&soak->victim, play_victim(++shared->n_victims));
 	start(&soak->sleeper, play_sleeper());
-	start(&soak->talker, play_talker());
 }
 
 /* Whoever has ended by itself has ended well. */

@@ -89,9 +89,12 @@ void track_skip(struct track *track, uint64_t from, uint64_t to);
 
 /* ---- the parts; each returns when it is over ---- */
 
+/* Tell who waits at STOOD that this part is ready. */
+void soak_stand(int stood);
+
 /* Says N_MESSAGES in bursts and alone, as fast as the verifiers read. */
 void play_publisher(unsigned publisher, uint64_t n_messages);
-/* Reads all rooms from the start to the end. STOOD writes a byte when it stands. */
+/* Reads all rooms from the start to the end. */
 void play_verifier(unsigned verifier, int stood);
 /* Joins, leaves and comes back to where it was; may be killed at any time. Waits on
  * NEVER, which is readable at the end. */
@@ -101,4 +104,4 @@ void play_victim(uint64_t victim);
 /* Does not read while more is said than is kept; then counts. */
 void play_sleeper(void);
 /* Conversations, requests, presence, plain sessions. */
-void play_talker(void);
+void play_talker(int stood);

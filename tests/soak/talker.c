@@ -137,7 +137,7 @@ static void be_plain(void)
 	shared->n_plain++;
 }
 
-void play_talker(void)
+void play_talker(int stood)
 {
 	struct chat *a = open_direct("soak.a"), *b = open_direct("soak.b");
 	char past[64];
@@ -145,6 +145,7 @@ void play_talker(void)
 	if (chat_join(a, "soak.lounge", CHAT_NEW, 0, CHAT_PRESENCE, NULL) < 0)
 		die("%s", chat_error(a));
 	fill(a, b);
+	soak_stand(stood);
 	for (uint64_t n = 0; !shared->is_over; n++) {
 		converse(a, b, n);
 		ask(a, "PING", 0);
