@@ -30,8 +30,9 @@ struct listener {
 /* Connections accepted in one round. */
 #define LISTENER_TURN 64
 
-/* Descriptors that clients never get: who has just come is looked up, which opens files
- * and sockets, and a house full of people whom nobody knows would turn all of them out. */
+/* Descriptors that clients never get: the limits file and the status of the FIFO are for
+ * when the house is full, too. So is looking up who has just come, which opens files and
+ * sockets, where the thread that does it has no descriptors of its own. */
 #define LISTENER_RESERVE 8
 
 /* Bind, under the lock. Returns 0, NODE_E_FOREIGN or NODE_E_HELD with WHY filled in,

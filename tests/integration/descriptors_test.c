@@ -30,7 +30,8 @@ static struct broker *start_small(void)
 	struct broker *broker = broker_new();
 
 	broker->n_descriptors_max = DESCRIPTORS;
-	broker_spawn_here(broker, NULL);
+	file_write(broker_path(broker, "limits"), "names=7\n");
+	broker_spawn_here(broker, "--limits", broker_path(broker, "limits"));
 	broker_wait_ready(broker);
 	return broker;
 }
@@ -121,6 +122,45 @@ static void test_more_clients_than_descriptors(void **state)
 	crowd_out(start_small());
 }
 
+/* An administrator can still do what he needs to. */
+static void test_limits_of_a_full_house(void **state)
+{
+	struct broker *broker = start_small();
+	struct crowd *crowd = crowd_open(broker, DESCRIPTORS);
+
+	assert_in_range(count_let_in(crowd), 1, DESCRIPTORS - 1);
+	broker_signal(broker, SIGHUP);
+	broker_expect(broker, "limits read file=");
+	broker_ctl(broker, "STATS");
+	file_await(broker_path(broker, "broker.ctl.status"));
+	broker_stop(broker);
+}
+
+/* Not one is left: whoever is in can still be looked up. */
+static void test_look_up_in_a_full_house(void **state)
+{
+	struct rlimit limit = { 0 };
+	struct broker *broker;
+	struct raw *raw;
+	char path[64];
+
+	if (close_range(~0u, ~0u, 0) < 0)
+		SKIP("there is no close_range() here");
+	broker = broker_start(NULL);
+	raw = raw_open(broker);
+	raw_send(raw, "hello");
+	raw_expect(raw, "*");
+	do
+		snprintf(path, sizeof path, "/proc/%d/fd/%lu", broker->pid,
+			(unsigned long)limit.rlim_cur++);
+	while (file_exists(path));
+	limit.rlim_max = --limit.rlim_cur;
+	assert_int_equal(prlimit(broker->pid, RLIMIT_NOFILE, &limit, NULL), 0);
+	raw_send(raw, "#1 HELLO 1 name=n1ck");
+	raw_expect(raw, "#1 * 1 name=n1ck ~");
+	broker_stop(broker);
+}
+
 /* It finds out the hard way. */
 static void test_fewer_descriptors_than_at_the_start(void **state)
 {
@@ -178,6 +218,8 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		TEST(test_more_clients_than_descriptors),
+		TEST(test_limits_of_a_full_house),
+		TEST(test_look_up_in_a_full_house),
 		TEST(test_fewer_descriptors_than_at_the_start),
 		TEST(test_full_backlog),
 	};
