@@ -378,6 +378,18 @@ int session_set_person(struct session *session, struct text name)
 	return 0;
 }
 
+static int session_say_bye(struct session *session)
+{
+	char line[32];
+
+	if (!session->bye_code)
+		return 0;
+	if (session->bye)
+		return output_send_text(session, text_of(session->bye));
+	snprintf(line, sizeof line, "BYE %s", session->bye_code);
+	return output_send_text(session, text_of(line));
+}
+
 /* BYE and out. Whatever the client sent meanwhile is taken off the socket first, or
  * the kernel would tell it ECONNRESET instead of what we said last. */
 static void session_finish(struct session *session)
@@ -386,8 +398,7 @@ static void session_finish(struct session *session)
 	size_t len;
 	int r;
 
-	if (session->bye && output_send_text(session, text_of(session->bye)) < 0 &&
-		!session->is_deaf)
+	if (session_say_bye(session) < 0 && !session->is_deaf)
 		return;
 	shutdown(session->watch.fd, SHUT_RD);
 	do
@@ -546,9 +557,11 @@ void session_close(struct session *session, bool is_owed, uint64_t deadline, con
 	session->was_plain = session->state == SESSION_PLAIN;
 	/* a plain session gets answers and nothing else; one that is not let in is
 	 * told why, though nothing is known of it yet */
-	if (!session->was_plain && (!was_new || strcmp(code, "STOP") != 0) &&
-		asprintf(&session->bye, "BYE %s%s%s", code, text[0] ? " " : "", text) < 0)
-		session->bye = NULL;
+	if (!session->was_plain && (!was_new || strcmp(code, "STOP") != 0)) {
+		session->bye_code = code;
+		if (asprintf(&session->bye, "BYE %s%s%s", code, text[0] ? " " : "", text) < 0)
+			session->bye = NULL;
+	}
 	session_set_state(session, SESSION_CLOSING);
 	session->is_owed = is_owed;
 	session->is_waiting = session->is_slowed = false;

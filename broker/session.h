@@ -74,8 +74,9 @@ struct session {
 	uint64_t n_delivered; /* messages */
 	uint64_t blocked_at;  /* when its socket became full; while it is not writable */
 
-	uint64_t deadline; /* while closing; broker.closing is in its order */
-	char *bye;         /* owned */
+	uint64_t deadline;    /* while closing; broker.closing is in its order */
+	const char *bye_code; /* NULL: no BYE */
+	char *bye;            /* owned; NULL, when there was no memory: the code must do */
 };
 
 /* The packets a session is read in one turn, unless its time is over before
@@ -143,7 +144,7 @@ void session_count_said(struct session *session, struct room *room, size_t len);
 void session_line_up(struct session *session);
 
 /* Say BYE CODE TEXT after the answers, and if IS_OWED what its cursors have, until
- * DEADLINE at the latest; then close. */
+ * DEADLINE at the latest; then close. CODE is a literal. */
 _printf_(5, 6) void session_close(struct session *session, bool is_owed, uint64_t deadline,
 	const char *code, const char *format, ...);
 

@@ -316,6 +316,7 @@ unsigned peer_receive(struct peer *peer, unsigned n_packets)
 			break;
 		if (r) {
 			EXPECT(r == PACKET_E_CLOSED);
+			peer->is_lost = peer->is_lost || !peer->is_over;
 			peer->is_over = true;
 			break;
 		}

@@ -23,6 +23,7 @@ struct peer {
 	int fd;        /* -1: not connected */
 	bool is_full;  /* not plain any more: it was sent a frame */
 	bool is_over;  /* the broker closed, or said BYE */
+	bool is_lost;  /* it closed without BYE */
 	bool is_loose; /* asked for cursors without a tag: it can not know where they are */
 	struct peer_target targets[PEER_TARGETS_MAX];
 	size_t n_targets;

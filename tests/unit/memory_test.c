@@ -3,11 +3,14 @@
  * A script with every kind of request runs as often as it allocates; in run K the Kth
  * allocation fails, or it and all that follow. What the clients receive is checked as
  * the fuzzer does (tests/fuzz/peer.c), the books too, and at the end all is given back.
+ * Who is closed is told, and when there is memory again everything works for who is left
+ * and who comes.
  */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <cmocka.h>
@@ -25,6 +28,7 @@ void *__wrap_malloc(size_t size);
 void *__wrap_calloc(size_t n, size_t size);
 void *__wrap_realloc(void *old, size_t size);
 void *__wrap_reallocarray(void *old, size_t n, size_t size);
+_printf_(2, 3) int __wrap_asprintf(char **ret_text, const char *format, ...);
 
 /* Allocations until the one that fails; 0: none will. */
 static unsigned long countdown;
@@ -58,6 +62,19 @@ void *__wrap_realloc(void *old, size_t size)
 void *__wrap_reallocarray(void *old, size_t n, size_t size)
 {
 	return allocation_fails() ? NULL : __real_reallocarray(old, n, size);
+}
+
+int __wrap_asprintf(char **ret_text, const char *format, ...)
+{
+	va_list ap;
+	int n;
+
+	if (allocation_fails())
+		return -1;
+	va_start(ap, format);
+	n = vasprintf(ret_text, format, ap);
+	va_end(ap);
+	return n;
 }
 
 /* What each does, in this order; NULL text: connect. A '{' starts a batch of frames with
@@ -151,6 +168,28 @@ static void step(struct rig *rig, struct peer *peer, unsigned user, const char *
 	}
 }
 
+/* There is memory again. */
+static void expect_recovered(struct rig *rig, struct peer *peers)
+{
+	struct peer *newcomer = &peers[PEERS_MAX - 1];
+	int fd = rig_connect(rig, 1);
+
+	assert_true(fd >= 0);
+	peer_open(newcomer, fd);
+	peer_send(newcomer, TEXT("#1 HELLO 1"));
+	for (size_t i = 0; i < PEERS_MAX; i++)
+		peer_send(&peers[i], TEXT("#2 SAY again\nthere is memory"));
+	rig_settle(rig);
+	rig_audit(rig);
+	for (size_t i = 0; i < PEERS_MAX; i++) {
+		(void)peer_receive(&peers[i], ~0u);
+		/* a plain session is told by its answers only */
+		assert_false(peers[i].is_lost && peers[i].is_full);
+	}
+	assert_true(newcomer->is_full && !newcomer->is_over);
+	assert_non_null(rooms_find(&rig->broker.rooms, TEXT("again")));
+}
+
 /* Returns whether the Kth allocation was reached. */
 static bool run(unsigned long k, bool on)
 {
@@ -171,6 +210,10 @@ static bool run(unsigned long k, bool on)
 		rig_settle(&rig);
 		rig_audit(&rig);
 		(void)peer_receive(peer, ~0u);
+		if (has_failed && i == ARRAY_LEN(script) - 2) { /* before the STOP */
+			countdown = 0;
+			expect_recovered(&rig, peers);
+		}
 	}
 	for (unsigned n = 1; is_up && n > 0;) {
 		rig_settle(&rig);
