@@ -10,7 +10,7 @@
 
 #include "tests/fuzz/fuzz.h"
 
-static void fail(const char *path)
+static _Noreturn void fail(const char *path)
 {
 	fprintf(stderr, "%s: %s\n", path, strerror(errno));
 	exit(EXIT_FAILURE);
