@@ -35,11 +35,13 @@ uint64_t descriptors_left(const struct broker *broker)
 {
 	uint64_t n_used = broker->n_descriptors + broker->n_sessions;
 	struct rlimit limit;
+	uint64_t n_max;
 
 	/* asked each time: prlimit(1) can change it */
 	if (getrlimit(RLIMIT_NOFILE, &limit) < 0)
 		return UINT64_MAX;
-	return limit.rlim_cur - MIN(limit.rlim_cur, n_used);
+	n_max = limit.rlim_cur - MIN(limit.rlim_cur / 8, (rlim_t)DESCRIPTORS_RESERVE);
+	return n_max - MIN(n_max, n_used);
 }
 
 bool descriptors_free_one(struct broker *broker)

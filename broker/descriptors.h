@@ -14,6 +14,12 @@ struct broker;
 /* Connections that a user may hold for each descriptor that is left. */
 #define DESCRIPTORS_SHARE 8
 
+/* Descriptors that clients never get: the limits file and the status of the FIFO are for
+ * when the house is full, too. So is looking up who has just come, which opens files and
+ * sockets, where the thread that does it has no descriptors of its own. Of a small limit,
+ * an eighth. */
+#define DESCRIPTORS_RESERVE 8
+
 /* A socket that was full so long, ns, is stuck: its session goes when there is no
  * descriptor left at all. */
 #define DESCRIPTORS_STUCK_NS (UINT64_C(10) * 1000000000)
@@ -24,7 +30,7 @@ void descriptors_raise(void);
 /* How many are open now: those that the broker needs itself, asked once it has them. */
 uint64_t descriptors_count(void);
 
-/* How many more connections there can be. */
+/* How many more connections there can be, when the broker keeps its reserve. */
 uint64_t descriptors_left(const struct broker *broker);
 
 /* May a user with N_HELD connections have another one, when N_LEFT descriptors are left

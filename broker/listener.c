@@ -7,12 +7,10 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <limits.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/inotify.h>
-#include <sys/resource.h>
 #include <unistd.h>
 
 #include "broker/broker.h"
@@ -213,8 +211,7 @@ static bool listener_accept(struct listener *listener, struct broker *broker)
 		int fd = accept4(listener->watch.fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
 		int r = fd < 0 ? -errno : 0;
 
-		/* the lowest that is free: all below are taken */
-		if (fd >= listener->fd_end) {
+		if (fd >= 0 && descriptors_left(broker) == 0) {
 			listener_squeeze(broker, fd);
 			continue;
 		}
@@ -241,15 +238,6 @@ static void listener_ready(struct watch *watch, uint32_t events)
 	listener_accept(listener, container_of(listener, struct broker, listener));
 }
 
-static int listener_fd_end(void)
-{
-	struct rlimit limit;
-
-	if (getrlimit(RLIMIT_NOFILE, &limit) < 0 || limit.rlim_cur > INT_MAX)
-		return INT_MAX;
-	return (int)(limit.rlim_cur - MIN(limit.rlim_cur / 8, (rlim_t)LISTENER_RESERVE));
-}
-
 int listener_open(struct listener *listener, struct broker *broker, const char *path, mode_t mode,
 	gid_t group, char why[static NODE_WHY_MAX])
 {
@@ -271,7 +259,6 @@ int listener_open(struct listener *listener, struct broker *broker, const char *
 			return r;
 	}
 	listener->spare = open("/dev/null", O_RDONLY | O_CLOEXEC);
-	listener->fd_end = listener_fd_end();
 	r = listener_start(listener, broker, why);
 	if (r)
 		listener_deinit(listener);

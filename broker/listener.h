@@ -22,18 +22,12 @@ struct listener {
 	struct stat node; /* what was bound */
 	int guard;        /* inotify watch on the node, -1 */
 	int spare;        /* a descriptor to give up when there are none left */
-	int fd_end;       /* clients get descriptors below this */
 	bool is_paused;
 	uint64_t resume_at;
 };
 
 /* Connections accepted in one round. */
 #define LISTENER_TURN 64
-
-/* Descriptors that clients never get: the limits file and the status of the FIFO are for
- * when the house is full, too. So is looking up who has just come, which opens files and
- * sockets, where the thread that does it has no descriptors of its own. */
-#define LISTENER_RESERVE 8
 
 /* Bind, under the lock. Returns 0, NODE_E_FOREIGN or NODE_E_HELD with WHY filled in,
  * or -errno. PATH is borrowed. On failure nothing is left. */
