@@ -25,27 +25,34 @@ void look_init(struct look *look, uint64_t limit_us)
 		look->limit_ns = 0;
 }
 
+/* Look until LIMIT_NS are over. Returns what epoll_wait() does. */
+static int look_around(
+	uint64_t start, uint64_t limit_ns, int epoll, struct epoll_event *events, int n_max)
+{
+	int n;
+
+	do {
+		sched_yield();
+		n = epoll_wait(epoll, events, n_max, 0);
+	} while (n == 0 && look_clock() - start < limit_ns);
+	return n;
+}
+
 int look_wait(struct look *look, int epoll, struct epoll_event *events, int n_max, int timeout_ms)
 {
-	uint64_t start, now;
+	uint64_t start;
 	int n;
 
 	if (timeout_ms == 0 || look->limit_ns == 0)
 		return epoll_wait(epoll, events, n_max, timeout_ms);
+	start = look_clock();
 	n = epoll_wait(epoll, events, n_max, 0);
-	if (n != 0)
-		return n;
-	start = now = look_clock();
-	while (look->n_short >= LOOK_WAITS && now - start < look->limit_ns) {
-		sched_yield();
-		n = epoll_wait(epoll, events, n_max, 0);
-		if (n != 0)
-			return n;
-		now = look_clock();
-	}
-	/* a timeout in ms is longer than what the look took of it */
-	n = epoll_wait(epoll, events, n_max, timeout_ms);
-	if (look_clock() - start >= look->limit_ns)
+	if (n == 0 && look->n_short == LOOK_WAITS && start - look->woken_at < look->limit_ns / 2)
+		n = look_around(start, look->limit_ns, epoll, events, n_max);
+	if (n == 0) /* a timeout in ms is longer than what the look took of it */
+		n = epoll_wait(epoll, events, n_max, timeout_ms);
+	look->woken_at = look_clock();
+	if (look->woken_at - start >= look->limit_ns)
 		look->n_short = 0;
 	else if (look->n_short < LOOK_WAITS)
 		look->n_short++;

@@ -3,7 +3,9 @@
  * Waking an idle processor costs more than all the work of a short message. Who found
  * something soon, some times in a row, looks before it sleeps the next time: it polls,
  * and yields the processor between. One wait that was long ends that, for a look in vain
- * costs a processor that others may need; so an idle process uses none at all.
+ * costs a processor that others may need; so an idle process uses none at all. Nor does
+ * who worked long since the last wait look: to be woken is little beside that, and the
+ * one that it waits for may want the processor.
  * chat-tuning(7), section THE LOOK.
  */
 #pragma once
@@ -21,7 +23,8 @@
 
 struct look {
 	uint64_t limit_ns; /* 0: never look */
-	unsigned n_short;  /* waits that were shorter than it, in a row; to LOOK_WAITS */
+	uint64_t woken_at; /* when the last wait ended */
+	unsigned n_short;  /* waits that were shorter than the limit, in a row; to LOOK_WAITS */
 };
 
 /* LIMIT_US at most LOOK_US_MAX. On one processor there is nobody to look for: off. */

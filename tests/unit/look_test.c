@@ -98,6 +98,20 @@ static void test_gives_up(void **state)
 	}
 }
 
+/* Who works long between its waits has better to do. */
+static void test_busy(void **state)
+{
+	struct look look = { .limit_ns = LIMIT };
+
+	for (int i = 0; i < 2 * LOOK_WAITS; i++)
+		(void)wait_us(&look, 30, -1, 1);
+	world.now += LIMIT / 2;
+	assert_int_equal(wait_us(&look, 30, -1, 1), 0);
+	assert_int_equal(world.n_sleeps, 1);
+	world.now += LIMIT / 2 - 1;
+	assert_int_equal(wait_us(&look, 30, -1, 1), 30);
+}
+
 static void test_timeouts(void **state)
 {
 	struct look look = { .limit_ns = LIMIT };
@@ -138,6 +152,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_looks_while_it_pays),
 		cmocka_unit_test(test_gives_up),
+		cmocka_unit_test(test_busy),
 		cmocka_unit_test(test_timeouts),
 		cmocka_unit_test(test_off),
 	};
