@@ -80,6 +80,8 @@ static int deliver_message(struct chat *chat, struct text text, struct chat_even
 			return DELIVERY_E_NONE;
 		seen_add(&cursor->seen, message.uid, message.label, message.n);
 	}
+	/* every member has its line: if not, all would be cleared before, which takes as
+	 * long as the rest */
 	*ret_event = (struct chat_event){
 		.type = CHAT_MESSAGE,
 		.target = cursor->shown,
@@ -92,6 +94,12 @@ static int deliver_message(struct chat *chat, struct text text, struct chat_even
 		       message.uid == chat->uid,
 		.body = message.body.data,
 		.len = message.body.len,
+		.from = 0,
+		.to = 0,
+		.id = 0,
+		.code = NULL,
+		.text = NULL,
+		.ended = false,
 	};
 	return DELIVERY_E_EVENT;
 }
