@@ -320,6 +320,31 @@ static void test_descriptors_are_shared(void **state)
 	broker_stop(broker);
 }
 
+/* Who is refused makes way at once, for those who stand behind it at the door. */
+static void test_refused_make_way(void **state)
+{
+	struct broker *broker;
+	struct raw *other;
+	struct rlimit own;
+
+	if (geteuid() != 0)
+		SKIP("only root has two users");
+	broker = broker_start(NULL);
+	getrlimit(RLIMIT_NOFILE, &own);
+	for (int i = 0; i < 9; i++)
+		raw_hello_as(broker, STRANGER, "");
+	set_descriptors(broker, broker_descriptors(broker) + 10, (unsigned)own.rlim_max);
+	broker_signal(broker, SIGSTOP);
+	for (int i = 0; i < 30; i++)
+		raw_open_as(broker, STRANGER);
+	other = raw_open_as(broker, 1);
+	raw_send(other, "#1 HELLO 1");
+	broker_signal(broker, SIGCONT);
+	raw_expect(other, "#1 * 1 ~");
+	assert_int_equal(raw_counter(other, "cut"), 0);
+	broker_stop(broker);
+}
+
 static void test_a_thousand_connections(void **state)
 {
 	static struct raw *raws[1000];
@@ -403,6 +428,7 @@ int main(void)
 		TEST(test_bytes),
 		TEST(test_out_of_descriptors),
 		TEST(test_descriptors_are_shared),
+		TEST(test_refused_make_way),
 		TEST(test_a_thousand_connections),
 		TEST(test_coming_and_going),
 	};
