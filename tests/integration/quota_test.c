@@ -2,6 +2,7 @@
  * chat-protocol(7), What a bad request gets. */
 #include "tests/integration/harness.h"
 
+#include <pwd.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -345,6 +346,30 @@ static void test_refused_make_way(void **state)
 	broker_stop(broker);
 }
 
+/* Not even those who have none yet get what the broker keeps for itself. */
+static void test_some_are_kept_back(void **state)
+{
+	struct broker *broker;
+	struct rlimit own;
+	unsigned max, n_in;
+
+	if (geteuid() != 0)
+		SKIP("only root has several users");
+	for (uid_t uid = 1; uid <= 6; uid++)
+		if (!getpwuid(uid))
+			SKIP("the accounts are not as expected");
+	broker = broker_start(NULL);
+	raw_hello(broker, "");
+	getrlimit(RLIMIT_NOFILE, &own);
+	max = broker_descriptors(broker) + 6;
+	n_in = 6 - MIN(max / 8, 8u);
+	set_descriptors(broker, max, (unsigned)own.rlim_max);
+	for (uid_t uid = 1; uid <= n_in; uid++)
+		raw_hello_as(broker, uid, "");
+	raw_expect(raw_open_as(broker, n_in + 1), "BYE AGAIN ~descriptors");
+	broker_stop(broker);
+}
+
 static void test_a_thousand_connections(void **state)
 {
 	static struct raw *raws[1000];
@@ -429,6 +454,7 @@ int main(void)
 		TEST(test_out_of_descriptors),
 		TEST(test_descriptors_are_shared),
 		TEST(test_refused_make_way),
+		TEST(test_some_are_kept_back),
 		TEST(test_a_thousand_connections),
 		TEST(test_coming_and_going),
 	};
