@@ -87,7 +87,7 @@ bool cursor_is_behind(const struct cursor *cursor)
 {
 	const struct presence *presence = cursor->presence;
 
-	return cursor->is_reset || cursor->at.seq < cursor->room->log.next ||
+	return cursor->reset_from > 0 || cursor->at.seq < cursor->room->log.next ||
 	       (presence && (presence->is_lost || presence->at.seq < cursor->room->presence->next));
 }
 

@@ -22,19 +22,18 @@ struct presence {
 
 /* A reader of a room. Owned by its session. */
 struct cursor {
-	struct table_link link;   /* in rooms.cursors, by session and room */
-	uint64_t key[2];          /* numbers of session and room */
-	uint64_t number;          /* counts up over all cursors */
-	struct list room_link;    /* in room.cursors */
-	struct list session_link; /* in session.cursors */
-	struct list pending_link; /* in session.pending while there is something to send */
+	struct table_link link;    /* in rooms.cursors, by session and room */
+	uint64_t key[2];           /* numbers of session and room */
+	uint64_t number : 63;      /* counts up over all cursors */
+	uint64_t is_announced : 1; /* placed by direct: the room's owner is charged for it */
+	struct list room_link;     /* in room.cursors */
+	struct list session_link;  /* in session.cursors */
+	struct list pending_link;  /* in session.pending while there is something to send */
 	struct room *room;
 	struct session *session;
 	struct log_cursor at;
 	struct presence *presence; /* owned; NULL when it was not asked for */
-	uint64_t asked;            /* the since= that a reset answers */
-	bool is_reset;
-	bool is_announced; /* placed by direct: the room's owner is charged for it */
+	uint64_t reset_from;       /* the since= that a reset is to answer; 0: none is */
 };
 
 /* The cursor of SESSION_NUMBER in ROOM, or NULL. */

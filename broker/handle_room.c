@@ -123,7 +123,7 @@ static bool position_parse(
 	return number_parse(word, ret_seq) && *ret_seq > 0;
 }
 
-/* Where the request wants the cursor: fills in at.seq, is_reset and asked. False
+/* Where the request wants the cursor: fills in at.seq and reset_from. False
  * when a word is malformed. */
 static bool join_position(
 	const struct frame *frame, const struct room *room, struct cursor *ret_cursor)
@@ -132,7 +132,7 @@ static bool join_position(
 	struct text log = frame_get(frame, 2, "log");
 	uint64_t n, id;
 
-	ret_cursor->is_reset = false;
+	ret_cursor->reset_from = 0;
 	ret_cursor->at.seq = room->log.next;
 	if ((since.data && last.data) || (log.data && !number_parse_hex(log, &id)))
 		return false;
@@ -145,8 +145,7 @@ static bool join_position(
 			return false;
 		ret_cursor->at.seq = n;
 		if ((log.data && id != room->id) || n > room->log.next) {
-			ret_cursor->is_reset = true;
-			ret_cursor->asked = n;
+			ret_cursor->reset_from = n;
 			ret_cursor->at.seq = room->log.first;
 		}
 	}
@@ -157,8 +156,7 @@ static void cursor_place(struct cursor *cursor, const struct cursor *position)
 {
 	struct log *log = &cursor->room->log;
 
-	cursor->is_reset = position->is_reset;
-	cursor->asked = position->asked;
+	cursor->reset_from = position->reset_from;
 	log_seek(log, MAX(position->at.seq, log->first), &cursor->at);
 	cursor->at.seq = position->at.seq; /* what is gone is told as a gap */
 	reader_schedule(cursor);
@@ -275,7 +273,7 @@ int handle_say_in(struct session *session, const struct frame *frame, struct tex
 static bool say_parse_again(const struct room *room, struct text packet, struct text *ret_id,
 	uint64_t *ret_value, struct text *ret_body)
 {
-	struct text key = room->link.key;
+	struct text key = table_key(&room->link);
 	const char *p = packet.data, *end = packet.data + packet.len;
 	uint64_t value = 0;
 

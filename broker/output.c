@@ -335,10 +335,10 @@ static int output_flush_cursor(struct bundle *bundle, struct cursor *cursor)
 
 	if (cursor->presence)
 		r = output_flush_presence(bundle, cursor);
-	if (r == 0 && cursor->is_reset) {
-		r = output_send_gap(bundle, cursor->room, cursor->asked, 0, "reset");
+	if (r == 0 && cursor->reset_from > 0) {
+		r = output_send_gap(bundle, cursor->room, cursor->reset_from, 0, "reset");
 		if (r == 0)
-			cursor->is_reset = false;
+			cursor->reset_from = 0;
 	}
 	if (r == 0 && cursor->at.seq < log->first) {
 		r = output_send_gap(

@@ -83,7 +83,7 @@ struct room *rooms_find(struct rooms *rooms, struct text name)
 {
 	struct table_link *link;
 
-	if (rooms->latest && text_equal(name, rooms->latest->link.key))
+	if (rooms->latest && text_equal(name, table_key(&rooms->latest->link)))
 		return rooms->latest;
 	link = table_find(&rooms->by_key, name);
 	if (link)

@@ -49,7 +49,7 @@ static inline bool room_is_conversation(const struct room *room)
 /* The room in which only the broker's user and root speak. */
 static inline bool room_is_wall(const struct room *room)
 {
-	return room->link.key.len == 4 && memcmp(room->link.key.data, "wall", 4) == 0;
+	return text_equal(table_key(&room->link), TEXT("wall"));
 }
 
 /* Is NAME of UID one of the two of a conversation? */

@@ -45,8 +45,8 @@ struct session {
 	struct person *person;
 	uint64_t number; /* counts up over all sessions */
 	uint64_t opened_at;
-	enum session_state state;
 	pid_t pid; /* for the diagnostics only */
+	enum session_state state : 8;
 
 	bool is_readable, is_writable; /* as epoll last said */
 	bool is_deaf;    /* it can not be sent anything any more; its input is still read */

@@ -15,7 +15,7 @@
 #include <sodium.h>
 #include <stdlib.h>
 
-static uint64_t table_hash(struct text key)
+static uint32_t table_hash(struct text key)
 {
 	static unsigned char secret[crypto_shorthash_KEYBYTES];
 	static bool has_secret;
@@ -26,7 +26,7 @@ static uint64_t table_hash(struct text key)
 		has_secret = true;
 	}
 	crypto_shorthash((unsigned char *)&hash, (const unsigned char *)key.data, key.len, secret);
-	return hash;
+	return (uint32_t)hash;
 }
 
 /* The highest bit that is set. */
@@ -53,7 +53,7 @@ struct table_link *table_at(const struct table *table, size_t slot)
 }
 
 /* Where links with this hash are. */
-static struct table_link **table_slot_of(const struct table *table, uint64_t hash)
+static struct table_link **table_slot_of(const struct table *table, uint32_t hash)
 {
 	size_t half = (size_t)1 << log2_of(table->n_slots), slot = hash & (2 * half - 1);
 
@@ -70,13 +70,13 @@ void table_deinit(struct table *table)
 
 struct table_link *table_find(const struct table *table, struct text key)
 {
-	uint64_t hash;
+	uint32_t hash;
 
 	if (table->n_links == 0)
 		return NULL;
 	hash = table_hash(key);
 	for (struct table_link *link = *table_slot_of(table, hash); link; link = link->next)
-		if (link->hash == hash && text_equal(link->key, key))
+		if (link->hash == hash && text_equal(table_key(link), key))
 			return link;
 	return NULL;
 }
@@ -132,7 +132,8 @@ int table_add(struct table *table, struct table_link *link, struct text key)
 	/* a table that can not grow still works, only slower */
 	if (table->n_links >= table->n_slots && table_grow(table) < 0 && table->n_slots == 0)
 		return -ENOMEM;
-	link->key = key;
+	link->key = key.data;
+	link->key_len = (uint32_t)key.len;
 	link->hash = table_hash(key);
 	slot_insert(table_slot_of(table, link->hash), link);
 	table->n_links++;

@@ -13,11 +13,18 @@
 #include "protocol/base.h"
 #include "protocol/text.h"
 
+/* There are many: 24 bytes. */
 struct table_link {
 	struct table_link *next;
-	struct text key;
-	uint64_t hash;
+	const char *key; /* borrowed */
+	uint32_t key_len;
+	uint32_t hash; /* enough for TABLE_SLOTS_MIN << TABLE_BLOCKS_MAX slots and one bit more */
 };
+
+static inline struct text table_key(const struct table_link *link)
+{
+	return (struct text){ link->key, link->key_len };
+}
 
 /* Slots are allocated in blocks, each as large as all before it together, and never move. */
 #define TABLE_SLOTS_MIN  8
