@@ -245,16 +245,16 @@ static int bundle_add(
 	size_t len;
 	int r;
 
-	len = log_read(log, at, BATCH_LEN_MAX - bundle->len, &records, &next);
-	/* one record is read even where there is no room for it */
+	len = log_read(log, at, BATCH_LEN_MAX, &records, &next);
+	if (len == 0)
+		return 0;
+	/* it is not cut to what is left of the packet: behind a busy room that would be a
+	 * record or two, each time */
 	if (bundle->n_slices == BUNDLE_SLICES_MAX || len > BATCH_LEN_MAX - bundle->len) {
 		r = bundle_send(bundle);
 		if (r < 0)
 			return r;
-		len = log_read(log, at, BATCH_LEN_MAX, &records, &next);
 	}
-	if (len == 0)
-		return 0;
 	bundle->moves[bundle->n_slices].cursor = cursor;
 	bundle->moves[bundle->n_slices].at = at;
 	bundle->moves[bundle->n_slices].next = next;
