@@ -340,6 +340,8 @@ static void test_others_may_not(void **state)
 	raw_expect(raw, "#4 * 1 ~");
 	broker_ctl(broker, "WALL to all");
 	raw_expect(raw, "MSG wall 1 ~ broker 0\nto all");
+	raw_send(raw, "SAY wall\nme, too"); /* now that it was spoken in */
+	raw_expect(raw, "! DENIED SAY wall ~");
 	raw_expect_quiet(raw);
 	broker_stop(broker);
 

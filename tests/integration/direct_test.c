@@ -98,6 +98,13 @@ static void test_nobody_else_sees_it(void **state)
 		raw_send(carol, "#2 %s", requests[i]);
 		raw_expect(carol, "#2 ! ROOM ~");
 	}
+	/* nor by the key under which the broker keeps it, just when it was spoken in; a SAY
+	 * without a tag takes the short way */
+	raw_send(alice, "#2 SAY @b0b\nmore");
+	raw_expect(alice, "#2 * 2");
+	raw_expect(bob, "MSG @al1ce+b0b 2 ~\nmore");
+	raw_send(carol, "SAY @al1ce+b0b:%u:%u\nI was here", geteuid(), geteuid());
+	raw_expect(carol, "! ROOM SAY ~");
 	raw_send(carol, "#3 ROOMS");
 	raw_expect(carol, "#3 * 0");
 	/* @bob is hers and bob's: another log */
