@@ -14,12 +14,13 @@
 #include "protocol/packet.h"
 #include "protocol/record.h"
 
-/* Records sent one by one in a turn, to a session that takes no batches. */
-#define OUTPUT_TURN_RECORDS 64
-
 /* Rooms of which one session is sent a slice in a turn, and packets that these are. */
 #define OUTPUT_TURN_CURSORS 256
 #define OUTPUT_TURN_PACKETS 4
+
+/* Frames that are packets of their own, after which a turn is over, too: a slice to a
+ * session that takes no batches has so many at the most. */
+#define OUTPUT_TURN_FRAMES 64
 
 /* Slices of one packet: what is quiet in many rooms goes out as if it were one. */
 #define BUNDLE_SLICES_MAX 64
@@ -190,6 +191,7 @@ int output_flush_answers(struct session *session)
 struct bundle {
 	struct session *session;
 	unsigned n_slices, n_packets;
+	unsigned n_frames; /* sent as packets of their own */
 	size_t len;
 	struct iovec parts[1 + BUNDLE_SLICES_MAX];
 	struct {
@@ -263,23 +265,28 @@ static int bundle_add(
 	return 0;
 }
 
+static int bundle_send_frame(struct bundle *bundle, struct text frame)
+{
+	bundle->n_frames++;
+	return output_send_text(bundle->session, frame);
+}
+
 /* To a session that takes no batches: record by record. */
-static int output_send_each(
-	struct session *session, const struct log *log, struct log_cursor *cursor)
+static int bundle_send_each(struct bundle *bundle, const struct log *log, struct log_cursor *cursor)
 {
 	struct log_cursor next;
 	struct text frame;
 	int r;
 
-	for (int i = 0; i < OUTPUT_TURN_RECORDS; i++) {
+	for (int i = 0; i < OUTPUT_TURN_FRAMES; i++) {
 		size_t len = log_read_one(log, cursor, &frame, &next);
 
 		if (len == 0)
 			return 0;
-		r = output_send_text(session, frame);
+		r = bundle_send_frame(bundle, frame);
 		if (r < 0)
 			return r;
-		output_count(session, 1, len);
+		output_count(bundle->session, 1, len);
 		*cursor = next;
 	}
 	return 0;
@@ -289,7 +296,7 @@ static int output_flush_log(
 	struct bundle *bundle, struct cursor *cursor, const struct log *log, struct log_cursor *at)
 {
 	return bundle->session->has_batch ? bundle_add(bundle, cursor, log, at)
-					  : output_send_each(bundle->session, log, at);
+					  : bundle_send_each(bundle, log, at);
 }
 
 /* It stands behind what the bundle has. */
@@ -305,7 +312,7 @@ static int output_send_gap(struct bundle *bundle, const struct room *room, uint6
 		return r;
 	n = snprintf(line, sizeof line, "GAP %.*s %lu %lu %s", (int)target.len, target.data,
 		(unsigned long)from, (unsigned long)to, reason);
-	return output_send_text(bundle->session, (struct text){ line, (size_t)n });
+	return bundle_send_frame(bundle, (struct text){ line, (size_t)n });
 }
 
 static int output_flush_presence(struct bundle *bundle, struct cursor *cursor)
@@ -360,9 +367,10 @@ int output_flush_pending(struct session *session)
 	int r;
 
 	bundle.session = session;
-	bundle.n_slices = bundle.n_packets = 0;
+	bundle.n_slices = bundle.n_packets = bundle.n_frames = 0;
 	bundle.len = 0;
-	for (int i = 0; link && i < OUTPUT_TURN_CURSORS && bundle.n_packets < OUTPUT_TURN_PACKETS;
+	for (int i = 0; link && i < OUTPUT_TURN_CURSORS && bundle.n_packets < OUTPUT_TURN_PACKETS &&
+			bundle.n_frames < OUTPUT_TURN_FRAMES;
 		i++) {
 		struct cursor *cursor = container_of(link, struct cursor, pending_link);
 		struct list *next = link == last ? NULL : link->next;

@@ -99,9 +99,46 @@ static void test_rooms_take_turns(void **state)
 	rig_deinit(&rig);
 }
 
+/* A reader that takes no batches is sent a part of what it is owed in each turn, however
+ * many rooms that is in. */
+static void test_turns_are_short(void **state)
+{
+	static char batch[PACKET_LEN_MAX];
+	size_t len = BATCH_START_LEN;
+	int reader, speaker;
+	uint64_t n, n_most = 0;
+	char join[32];
+
+	assert_int_equal(rig_init(&rig, false), 0);
+	reader = connect_as(1, "#1 HELLO 1");
+	for (int i = 0; i < 20; i++)
+		send_text(reader, join, (size_t)sprintf(join, "JOIN room%d", i));
+	speaker = connect_as(2, "#1 HELLO 1 batch");
+	memcpy(batch, BATCH_START, BATCH_START_LEN);
+	for (int i = 0; i < 240; i++) {
+		size_t n_chars =
+			(size_t)sprintf(batch + len + RECORD_HEADER_LEN, "SAY room%d\nx", i % 20);
+
+		record_close(batch + len, n_chars);
+		len += record_size(n_chars);
+	}
+	assert_int_equal(packet_send(speaker, &(struct iovec){ batch, len }, 1), 0);
+	while (rig.broker.n_delivered < 240) {
+		n = rig.broker.n_delivered;
+		broker_round(&rig.broker, 0);
+		n_most = MAX(n_most, rig.broker.n_delivered - n);
+	}
+	/* 64, and what is left of the slice that has the last of them */
+	assert_in_range(n_most, 64, 64 + 12);
+	close(reader);
+	close(speaker);
+	rig_deinit(&rig);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_turns_are_short),
 		cmocka_unit_test(test_rooms_take_turns),
 	};
 
