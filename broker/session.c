@@ -89,25 +89,35 @@ void session_line_up(struct session *session)
 		list_unlink(&session->ready_link);
 }
 
-/* Keep what is left of a packet until it can go on. */
-static void session_hold(struct session *session, const char *start, size_t start_len,
+/* Keep what is left of a packet until it can go on. Returns 0, QUOTA_E_LIMIT or -ENOMEM. */
+static int session_keep(struct session *session, const char *start, size_t start_len,
 	const char *rest, size_t rest_len)
 {
 	size_t len = start_len + rest_len;
 
-	if (quota_charge(session->user->account, QUOTA_BYTES, len)) {
-		session_close(session, false, 0, "QUOTA", "bytes: too many unfinished requests");
-		return;
-	}
+	if (quota_charge(session->user->account, QUOTA_BYTES, len))
+		return QUOTA_E_LIMIT;
 	session->held = malloc(sizeof *session->held + len);
 	if (!session->held) {
 		quota_discharge(session->user->account, QUOTA_BYTES, len);
-		session_close(session, false, 0, "AGAIN", "the broker is out of memory");
-		return;
+		return -ENOMEM;
 	}
 	memcpy(session->held->data, start, start_len);
 	memcpy(session->held->data + start_len, rest, rest_len);
 	session->held->len = len;
+	return 0;
+}
+
+/* The same for what can not go on now: there is nothing else to do with it. */
+static void session_hold(struct session *session, const char *start, size_t start_len,
+	const char *rest, size_t rest_len)
+{
+	int r = session_keep(session, start, start_len, rest, rest_len);
+
+	if (r)
+		session_close(session, false, 0, r < 0 ? "AGAIN" : "QUOTA",
+			r < 0 ? "the broker is out of memory"
+			      : "bytes: too many unfinished requests");
 }
 
 static void session_framing(struct session *session, const char *what)
@@ -127,11 +137,13 @@ static bool session_is_spent(const struct session *session, uint64_t over_ns)
 static void session_batch(struct session *session, struct text packet)
 {
 	const char *at = packet.data + BATCH_START_LEN, *end = packet.data + packet.len;
+	unsigned n_unclocked = 0;
 	struct text frame;
 	int r;
 
-	for (unsigned n = 1;; n++) {
+	for (;;) {
 		const char *before = at;
+		uint64_t n_said = session->said.total;
 
 		r = record_next(&at, end, &frame);
 		if (r == RECORD_E_END)
@@ -145,12 +157,19 @@ static void session_batch(struct session *session, struct text packet)
 			return;
 		if (r == DISPATCH_E_WAIT)
 			at = before;
-		if (at < end && (!session_takes_input(session) ||
-					(n % SESSION_CLOCK_FRAMES == 0 &&
-						session_is_spent(session, BROKER_PACKET_NS)))) {
+		if (at < end && !session_takes_input(session)) {
 			session_hold(session, BATCH_START, BATCH_START_LEN, at, (size_t)(end - at));
 			return;
 		}
+		/* a message costs little; what another request walks over is not known */
+		if (session->said.total > n_said && ++n_unclocked < SESSION_CLOCK_MESSAGES)
+			continue;
+		n_unclocked = 0;
+		/* where the rest can not be kept, the others wait a little longer */
+		if (at < end && session_is_spent(session, BROKER_PACKET_NS) &&
+			session_keep(
+				session, BATCH_START, BATCH_START_LEN, at, (size_t)(end - at)) == 0)
+			return;
 	}
 }
 

@@ -80,9 +80,10 @@ struct session {
 };
 
 /* The packets a session is read in one turn, unless its time is over before
- * (BROKER_TURN_NS), and the frames of a batch after which the clock is looked at. */
-#define SESSION_TURN_PACKETS 4
-#define SESSION_CLOCK_FRAMES 16
+ * (BROKER_READ_NS), and the messages of a batch after which the clock is looked at; after
+ * any other request it is looked at, too. */
+#define SESSION_TURN_PACKETS   4
+#define SESSION_CLOCK_MESSAGES 16
 
 /* What a session that closes is given to take its last packets, ns. */
 #define SESSION_CLOSE_NS (UINT64_C(1000000000))

@@ -1,5 +1,6 @@
-/* output_test.c - what a session is owed, in which order and in how many packets: a whole
- * broker in this process, and a reader that takes a packet when the test says so.
+/* turns_test.c - what a session may do and is sent in one turn, and what waits: a whole
+ * broker in this process, a clock that goes by looks, and a reader that takes a packet
+ * when the test says so.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -45,6 +46,23 @@ static void say(int fd, const char *room, unsigned n, size_t len)
 	memset(packet + start, 'm', len);
 	while (n-- > 0)
 		send_text(fd, packet, start + len);
+}
+
+/* One packet of N frames, each with a number below MODULUS; it is not read yet. */
+static void send_batch(int fd, int n, const char *format, int modulus)
+{
+	static char batch[PACKET_LEN_MAX];
+	size_t len = BATCH_START_LEN;
+
+	memcpy(batch, BATCH_START, BATCH_START_LEN);
+	for (int i = 0; i < n; i++) {
+		size_t size = (size_t)snprintf(batch + len + RECORD_HEADER_LEN,
+			sizeof batch - len - RECORD_HEADER_LEN - 8, format, i % modulus);
+
+		record_close(batch + len, size);
+		len += record_size(size);
+	}
+	assert_int_equal(packet_send(fd, &(struct iovec){ batch, len }, 1), 0);
 }
 
 /* Take one packet. Returns the number of the last message of ROOM in it, 0 when there is
@@ -103,8 +121,6 @@ static void test_rooms_take_turns(void **state)
  * many rooms that is in. */
 static void test_turns_are_short(void **state)
 {
-	static char batch[PACKET_LEN_MAX];
-	size_t len = BATCH_START_LEN;
 	int reader, speaker;
 	uint64_t n, n_most = 0;
 	char join[32];
@@ -114,15 +130,7 @@ static void test_turns_are_short(void **state)
 	for (int i = 0; i < 20; i++)
 		send_text(reader, join, (size_t)sprintf(join, "JOIN room%d", i));
 	speaker = connect_as(2, "#1 HELLO 1 batch");
-	memcpy(batch, BATCH_START, BATCH_START_LEN);
-	for (int i = 0; i < 240; i++) {
-		size_t n_chars =
-			(size_t)sprintf(batch + len + RECORD_HEADER_LEN, "SAY room%d\nx", i % 20);
-
-		record_close(batch + len, n_chars);
-		len += record_size(n_chars);
-	}
-	assert_int_equal(packet_send(speaker, &(struct iovec){ batch, len }, 1), 0);
+	send_batch(speaker, 240, "SAY room%d\nx", 20);
 	while (rig.broker.n_delivered < 240) {
 		n = rig.broker.n_delivered;
 		broker_round(&rig.broker, 0);
@@ -135,9 +143,60 @@ static void test_turns_are_short(void **state)
 	rig_deinit(&rig);
 }
 
+static struct session *only_session(void)
+{
+	struct list *link = list_first(&rig.broker.sessions);
+
+	assert_non_null(link);
+	assert_int_equal(rig.broker.n_sessions, 1);
+	return container_of(link, struct session, sessions_link);
+}
+
+/* A packet of many requests is put aside when its turn is over: of messages the clock is
+ * asked now and then, of what may cost more each time. Here 20 us pass with each look. */
+static void test_long_packets_wait(void **state)
+{
+	struct session *session;
+	int fd;
+
+	assert_int_equal(rig_init(&rig, false), 0);
+	fd = connect_as(1, "#1 HELLO 1 batch");
+	session = only_session();
+	send_batch(fd, 200, "SAY room%d\nx", 1);
+	broker_round(&rig.broker, 0);
+	assert_null(session->held);
+	assert_int_equal(session->said.total, 200);
+	send_batch(fd, 100, "WHO after=%d", 100);
+	broker_round(&rig.broker, 0);
+	assert_non_null(session->held);
+	assert_in_range(session->held->len, 60 * 24, 80 * 24);
+	rig_settle(&rig);
+	assert_null(session->held);
+	close(fd);
+	rig_deinit(&rig);
+}
+
+/* Where there is no room to put it, it is finished: nobody is closed for it. */
+static void test_long_packets_need_no_room(void **state)
+{
+	int fd;
+
+	assert_int_equal(rig_init(&rig, false), 0);
+	fd = connect_as(1, "#1 HELLO 1 batch");
+	only_session()->user->account->max[QUOTA_BYTES] = 1000;
+	send_batch(fd, 2000, "SAY room%d\nx", 1);
+	rig_settle(&rig);
+	assert_int_equal(rig.broker.n_sessions, 1);
+	assert_int_equal(rig.broker.rooms.n_records, 2000);
+	close(fd);
+	rig_deinit(&rig);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_long_packets_wait),
+		cmocka_unit_test(test_long_packets_need_no_room),
 		cmocka_unit_test(test_turns_are_short),
 		cmocka_unit_test(test_rooms_take_turns),
 	};
