@@ -6,7 +6,8 @@
  *
  * A record's CRC is computed when it is first read as part of a slice: what is said is
  * written in pieces, and to read it back at once would wait for each of them. Slices
- * are mostly read from where the last one ended, so a mark tells what is done.
+ * are mostly read from where the last one ended, so a mark tells what is done; beyond it,
+ * where readers stand that came later, each record tells.
  *
  * A cursor holds a pointer to its segment. The segment's number says whether the
  * pointer is still good: segments go from the front only, so a number at or above
@@ -314,7 +315,7 @@ static void segment_cut(const struct segment *segment, uint32_t limit, struct lo
 		}
 }
 
-/* Give the records from FROM to TO their CRC. */
+/* Give the records from FROM to TO their CRC, those that have none. */
 static void segment_seal(struct segment *segment, uint32_t from, uint32_t to)
 {
 	uint32_t at = MIN(MAX(from, segment->sealed), to);
@@ -324,7 +325,8 @@ static void segment_seal(struct segment *segment, uint32_t from, uint32_t to)
 	while (at < to) {
 		char *record = segment->data + at;
 
-		record_seal(record);
+		if (!record_is_sealed(record))
+			record_seal(record);
 		at += (uint32_t)record_size(record_frame(record).len);
 	}
 }

@@ -2,9 +2,9 @@
  *
  * A log is a chain of segments that start small and grow with it, so that ten thousand
  * quiet rooms cost little, a busy one has few borders, and the oldest one is never more
- * than a part of what is kept. Records lie in
- * a segment exactly as they go over the socket (protocol/record.h); retention
- * frees whole segments from the front. DESIGN: everything is a log.
+ * than a part of what is kept. Records lie in a segment exactly as they go over the socket
+ * (protocol/record.h); retention frees whole segments from the front. DESIGN: everything
+ * is a log.
  */
 #pragma once
 
@@ -60,8 +60,8 @@ void log_seek(const struct log *log, uint64_t seq, struct log_cursor *ret_cursor
 /* The number of the first record at or after TIME ns; next when there is none. */
 uint64_t log_find_time(const struct log *log, uint64_t time);
 
-/* The records at the cursor: as many whole ones as lie together and fit MAX bytes,
- * at least one. Borrowed until the log changes. Returns their bytes, 0 at the end
+/* The records at the cursor: whole ones that lie together, at least one, and as many as
+ * fit MAX bytes or some KiB less: it is cut where the index knows a border. Borrowed until the log changes. Returns their bytes, 0 at the end
  * of the log. The cursor must not be before first. *ret_next is the cursor behind
  * them. They have their CRC from now on, if they had not. */
 size_t log_read(const struct log *log, struct log_cursor *cursor, size_t max,

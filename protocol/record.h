@@ -7,6 +7,7 @@
  */
 #pragma once
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -37,6 +38,15 @@ void record_close(char *record, size_t frame_len);
 
 /* Give a closed record its CRC: what goes to readers, and stays. */
 void record_seal(char *record);
+
+/* Has it one? */
+static inline bool record_is_sealed(const char *record)
+{
+	uint32_t crc;
+
+	memcpy(&crc, record + 4, sizeof crc);
+	return crc != 0;
+}
 
 /* Read the record at *AT, move *AT behind it. END bounds it.
  * Returns 0, RECORD_E_END or RECORD_E_BROKEN. */

@@ -317,6 +317,28 @@ static void test_find_time(void **state)
 	assert_int_equal(log_find_time(&model->log, UINT64_MAX), model->log.next);
 }
 
+/* Who reads where nobody read before has each record's CRC computed, and whoever comes
+ * there next has not: one that was put in its place stays. */
+static void test_sealed_once(void **state)
+{
+	MODEL(model);
+	struct log_cursor cursor, next;
+	const char *records;
+	uint32_t crc = 0x5ea1ed;
+
+	for (int i = 0; i < 20; i++)
+		model_append(model, 20, 1000, 1 << 20, 0);
+	log_seek(&model->log, 11, &cursor);
+	expect_slice(model, &cursor, 4096);
+	assert_true(log_read(&model->log, &cursor, 4096, &records, &next) > 0);
+	memcpy((char *)records + 4, &crc, sizeof crc);
+	assert_true(log_read(&model->log, &cursor, 4096, &records, &next) > 0);
+	assert_memory_equal(records + 4, &crc, sizeof crc);
+	record_seal((char *)records);
+	log_seek(&model->log, 1, &cursor);
+	expect_rest(model, cursor, 4096);
+}
+
 /* What log_reserve() says is a promise: memory for the whole of it, up to its last byte. */
 static void test_reserve_is_not_commit(void **state)
 {
@@ -397,6 +419,7 @@ int main(void)
 		cmocka_unit_test(test_large_in_small_bound),
 		cmocka_unit_test(test_stale_cursors),
 		cmocka_unit_test(test_find_time),
+		cmocka_unit_test(test_sealed_once),
 		cmocka_unit_test(test_reserve_is_not_commit),
 		cmocka_unit_test(test_random),
 	};
