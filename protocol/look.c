@@ -40,19 +40,21 @@ static int look_around(
 
 int look_wait(struct look *look, int epoll, struct epoll_event *events, int n_max, int timeout_ms)
 {
-	uint64_t start;
+	uint64_t start, limit_ns = look->limit_ns;
 	int n;
 
-	if (timeout_ms == 0 || look->limit_ns == 0)
+	if (timeout_ms == 0 || limit_ns == 0)
 		return epoll_wait(epoll, events, n_max, timeout_ms);
+	if (timeout_ms > 0) /* who may sleep a millisecond does not look for ten */
+		limit_ns = MIN(limit_ns, (uint64_t)timeout_ms * 1000000);
 	start = look_clock();
 	n = epoll_wait(epoll, events, n_max, 0);
 	if (n == 0 && look->n_short == LOOK_WAITS && start - look->woken_at < look->limit_ns / 2)
-		n = look_around(start, look->limit_ns, epoll, events, n_max);
-	if (n == 0) /* a timeout in ms is longer than what the look took of it */
+		n = look_around(start, limit_ns, epoll, events, n_max);
+	if (n == 0) /* what the look took of a timeout is not worth a clock */
 		n = epoll_wait(epoll, events, n_max, timeout_ms);
 	look->woken_at = look_clock();
-	if (look->woken_at - start >= look->limit_ns)
+	if (n == 0 || look->woken_at - start >= look->limit_ns)
 		look->n_short = 0;
 	else if (look->n_short < LOOK_WAITS)
 		look->n_short++;

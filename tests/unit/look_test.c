@@ -122,6 +122,12 @@ static void test_timeouts(void **state)
 	assert_int_equal(world.n_sleeps, 0);
 	assert_int_equal(wait_us(&look, 9000, 5, 0), LIMIT / US);
 	assert_int_equal(world.n_sleeps, 1);
+	/* nor does who sleeps for less than the limit look for all of it */
+	look = (struct look){ .limit_ns = 10 * MS, .n_short = LOOK_WAITS, .woken_at = world.now };
+	assert_int_equal(wait_us(&look, 9000, 1, 0), MS / US);
+	assert_int_equal(world.n_sleeps, 1);
+	/* it was short, but found nothing */
+	assert_int_equal(wait_us(&look, 9000, 1, 0), 0);
 }
 
 static void test_off(void **state)
