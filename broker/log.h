@@ -61,9 +61,10 @@ void log_seek(const struct log *log, uint64_t seq, struct log_cursor *ret_cursor
 uint64_t log_find_time(const struct log *log, uint64_t time);
 
 /* The records at the cursor: whole ones that lie together, at least one, and as many as
- * fit MAX bytes or some KiB less: it is cut where the index knows a border. Borrowed until the log changes. Returns their bytes, 0 at the end
- * of the log. The cursor must not be before first. *ret_next is the cursor behind
- * them. They have their CRC from now on, if they had not. */
+ * fit MAX bytes or some KiB less, for it is cut where the index knows a border. Borrowed
+ * until the log changes. Returns their bytes, 0 at the end of the log. The cursor must not
+ * be before first. *ret_next is the cursor behind them. They have their CRC from now on,
+ * if they had not. */
 size_t log_read(const struct log *log, struct log_cursor *cursor, size_t max,
 	const char **ret_records, struct log_cursor *ret_next);
 
