@@ -57,23 +57,27 @@ size_t body_make(char *body, unsigned publisher, unsigned room, uint64_t n)
 
 static void track_take_victim(struct track *track, const struct chat_event *event)
 {
-	uint64_t said[2];
+	uint64_t said[2], expected = 0;
+	size_t i;
 
 	if (event->len != sizeof said)
 		die("a victim said %zu bytes", event->len);
 	memcpy(said, event->body, sizeof said);
-	if (said[0] != track->victim || track->victim_next == UNKNOWN) {
-		/* one reader may have missed the start of the first it sees */
-		if (said[0] < track->victim ||
-			(track->victim != 0 && track->victim_next != UNKNOWN && said[1] != 0))
-			die("victim %lu begins with %lu after victim %lu", (unsigned long)said[0],
-				(unsigned long)said[1], (unsigned long)track->victim);
-	} else if (said[1] != track->victim_next) {
+	i = said[0] % ARRAY_LEN(track->victims);
+	if (said[0] < track->victims[i].number)
+		die("victim %lu speaks after victim %lu", (unsigned long)said[0],
+			(unsigned long)track->victims[i].number);
+	if (track->victim == 0)
+		track->victim = said[0];
+	if (said[0] == track->victims[i].number)
+		expected = track->victims[i].next;
+	else if (said[0] <= track->victim) /* a reader may have missed how it began */
+		expected = said[1];
+	if (said[1] != expected)
 		die("victim %lu said %lu, expected %lu", (unsigned long)said[0],
-			(unsigned long)said[1], (unsigned long)track->victim_next);
-	}
-	track->victim = said[0];
-	track->victim_next = said[1] + 1;
+			(unsigned long)said[1], (unsigned long)expected);
+	track->victims[i].number = said[0];
+	track->victims[i].next = said[1] + 1;
 }
 
 int track_take(struct track *track, unsigned room, const struct chat_event *event)
@@ -112,7 +116,7 @@ int track_take(struct track *track, unsigned room, const struct chat_event *even
 
 void track_forget(struct track *track)
 {
-	*track = (struct track){ .victim_next = UNKNOWN };
+	*track = (struct track){ 0 };
 	for (unsigned i = 0; i < N_PUBLISHERS; i++)
 		track->next[i] = UNKNOWN;
 }

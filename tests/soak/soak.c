@@ -119,10 +119,20 @@ static void fill(struct soak *soak, const char *room)
 	}
 }
 
-static void soak_start(struct soak *soak)
+/* Wait until N more are ready. */
+static void await_stood(struct soak *soak, unsigned n)
 {
 	char byte;
 
+	while (n-- > 0) {
+		if (!wait_fd(soak->stood[0], POLLIN, clock_ms() + DEADLINE_MS))
+			fail_msg("a verifier or the talker does not stand");
+		assert_int_equal(read(soak->stood[0], &byte, 1), 1);
+	}
+}
+
+static void soak_start(struct soak *soak)
+{
 	*soak = (struct soak){ .broker = broker_new() };
 	soak->broker->environment[0] = "ASAN_OPTIONS=quarantine_size_mb=1:malloc_context_size=0";
 	broker_spawn_here(
@@ -146,12 +156,10 @@ static void soak_start(struct soak *soak)
 
 	for (unsigned i = 0; i < N_VERIFIERS; i++)
 		start(&soak->verifiers[i], play_verifier(i, soak->stood[1]));
+	await_stood(soak, N_VERIFIERS);
+	/* it asks for them */
 	start(&soak->talker, play_talker(soak->stood[1]));
-	for (unsigned i = 0; i < N_VERIFIERS + 1; i++) {
-		if (!wait_fd(soak->stood[0], POLLIN, clock_ms() + DEADLINE_MS))
-			fail_msg("a verifier or the talker does not stand");
-		assert_int_equal(read(soak->stood[0], &byte, 1), 1);
-	}
+	await_stood(soak, 1);
 
 	soak->start_us = clock_us();
 	for (unsigned i = 0; i < N_PUBLISHERS; i++)

@@ -31,11 +31,18 @@
 
 #define UNKNOWN UINT64_MAX
 
+/* Victims that may speak at the same time: what one had sent before it was killed is read
+ * in turns with what those that came after it say. */
+#define VICTIMS_MAX 4
+
 /* What a reader of a room has had. */
 struct track {
-	uint64_t seq;                 /* comes next; 0: any */
-	uint64_t next[N_PUBLISHERS];  /* comes next of each publisher, or UNKNOWN */
-	uint64_t victim, victim_next; /* the one that spoke last, and what it says next */
+	uint64_t seq;                /* comes next; 0: any */
+	uint64_t next[N_PUBLISHERS]; /* comes next of each publisher, or UNKNOWN */
+	uint64_t victim;             /* the first that was heard; 0: none was */
+	struct {
+		uint64_t number, next; /* of it */
+	} victims[VICTIMS_MAX];
 };
 
 /* Where a tourist stands; it may be killed between any two instructions. */
