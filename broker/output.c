@@ -358,30 +358,44 @@ static int output_flush_cursor(struct bundle *bundle, struct cursor *cursor)
 	return r < 0 ? r : output_flush_log(bundle, cursor, log, &cursor->at);
 }
 
-/* One slice for each room that has something, so that a busy one does not hold up
- * the others; after so many it is another session's turn. */
+static bool bundle_is_enough(const struct bundle *bundle)
+{
+	return bundle->n_packets >= OUTPUT_TURN_PACKETS || bundle->n_frames >= OUTPUT_TURN_FRAMES;
+}
+
+/* One slice for each cursor in line, so that a busy room does not hold up the others. */
+static int output_flush_once(struct bundle *bundle)
+{
+	struct list *pending = &bundle->session->pending;
+	struct list *last = pending->prev, *link = list_first(pending);
+	int r;
+
+	for (int i = 0; link && i < OUTPUT_TURN_CURSORS && !bundle_is_enough(bundle); i++) {
+		struct cursor *cursor = container_of(link, struct cursor, pending_link);
+		struct list *next = link == last ? NULL : link->next;
+
+		r = output_flush_cursor(bundle, cursor);
+		if (r < 0)
+			return r;
+		/* one that is in the bundle is seen to when that goes */
+		if (bundle->n_slices == 0 || bundle->moves[bundle->n_slices - 1].cursor != cursor)
+			cursor_line_up(cursor);
+		link = next;
+	}
+	return bundle_send(bundle);
+}
+
+/* As often as a turn allows; then it is another session's. */
 int output_flush_pending(struct session *session)
 {
-	struct list *last = session->pending.prev, *link = list_first(&session->pending);
 	struct bundle bundle;
 	int r;
 
 	bundle.session = session;
 	bundle.n_slices = bundle.n_packets = bundle.n_frames = 0;
 	bundle.len = 0;
-	for (int i = 0; link && i < OUTPUT_TURN_CURSORS && bundle.n_packets < OUTPUT_TURN_PACKETS &&
-			bundle.n_frames < OUTPUT_TURN_FRAMES;
-		i++) {
-		struct cursor *cursor = container_of(link, struct cursor, pending_link);
-		struct list *next = link == last ? NULL : link->next;
-
-		r = output_flush_cursor(&bundle, cursor);
-		if (r < 0)
-			return r;
-		/* one that is in the bundle is seen to when that goes */
-		if (bundle.n_slices == 0 || bundle.moves[bundle.n_slices - 1].cursor != cursor)
-			cursor_line_up(cursor);
-		link = next;
-	}
-	return bundle_send(&bundle);
+	do
+		r = output_flush_once(&bundle);
+	while (r == 0 && !list_is_empty(&session->pending) && !bundle_is_enough(&bundle));
+	return r;
 }
