@@ -138,6 +138,23 @@ static void test_packet(void **state)
 	struct author authors[2] = { author_of(0, 0xab), author_of(1, 0) };
 	uint64_t n_said[2] = { 0 }, seq;
 
+	/* one author, and numbers that follow one another by chance: in another room */
+	rooms_take_up(&house->rooms, 50);
+	for (unsigned i = 0; i < 3; i++) {
+		struct log_cursor cursor, next;
+		struct room *room = rooms[i != 1];
+		struct text frame;
+
+		assert_int_equal(
+			room_append(&house->rooms, room, &authors[1], TEXT(""), 0, TEXT("b"), &seq),
+			0);
+		assert_int_equal(seq, ++n_said[i != 1]);
+		log_seek(&room->log, seq, &cursor);
+		assert_true(log_read_one(&room->log, &cursor, &frame, &next) > 0);
+		assert_true(text_equal(frame, i == 0   ? TEXT("MSG rr 1 50 n1 1001\nb")
+					      : i == 1 ? TEXT("MSG r 1 50 n1 1001\nb")
+						       : TEXT("MSG rr 2 50 n1 1001\nb")));
+	}
 	rooms_take_up(&house->rooms, 50);
 	/* across 9 and 99; runs of one author in one room, and changes of each */
 	for (uint64_t i = 1; i <= 240; i++) {
