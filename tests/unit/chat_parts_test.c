@@ -107,6 +107,8 @@ static void test_message_memo(void **state)
 		"MSG a 6 1234567890123456790 bob 8 p=0123456789abcdee:10000000000000000000\nz",
 		"MSG a 6 1234567890123456790 bob 8 p=0123456789abcdee:18446744073709551615\nz",
 		"MSG a 7 1234567890123456790 bob 8 p=0123456789abcdee:18446744073709551616\nz",
+		"MSG a 8 1234567890123456790 bob 8 p=0123456789abcdee:99\nz",
+		"MSG a 9 1234567890123456790 bob 8 p=0123456789abcdee:00\nz",
 	};
 
 	for (size_t i = 0; i < ARRAY_LEN(lines) * ARRAY_LEN(lines); i++) {
