@@ -181,9 +181,10 @@ static void cell_fullest(char *cell, struct text row)
 		limit = (struct text){ slash + 1, (size_t)(word.data + word.len - slash - 1) };
 		if (!number_parse(
 			    (struct text){ equals + 1, (size_t)(slash - equals - 1) }, &used) ||
-			!number_parse(limit, &max) || max == 0 || used > max)
+			!number_parse(limit, &max) || max == 0)
 			continue;
-		used = (uint64_t)((double)used * 100 / (double)max);
+		/* a rate can be a little above its limit for a second */
+		used = (uint64_t)((double)MIN(used, max) * 100 / (double)max);
 		if (used <= most)
 			continue;
 		most = used;

@@ -110,7 +110,7 @@ static void fill(void)
 		"bytes=1536/33554432 log_bytes=134217728 said=1000000 said_bytes=9 rate=1234/5000 "
 		"slowed=7");
 	add(BOARD_USERS,
-		"strangers - connections=1/128 bytes=0/9 said=0 rate=0/1000000000 slowed=0");
+		"strangers - connections=1/128 bytes=0/9 said=0 rate=1002/1000 slowed=3");
 	add(BOARD_SESSIONS,
 		"nick 1000 of=alice number=17 since=9 pid=4711 said=0 rate=0 delivered=99999 "
 		"behind=100000 more room=build.ci.nightly.of.a.long.name held=0 blocked=61500");
@@ -129,7 +129,7 @@ static void test_print(void **state)
 		"\n"
 		"USER              MSG/S SLOWED   SAID   LOG  HELD CONNS CURSORS FULLEST\n"
 		"alice              1234      7   1.0M  128M  1.5k   120       1 connections 93%\n"
-		"strangers             0      0      0     0     0     1       0 -\n"
+		"strangers          1002      3      0     0     0     1       0 rate 100%\n"
 		"\n"
 		"SESSION        BEHIND IN             BLOCKED  HELD WAITS    MSG/S   SENT PID\n"
 		"nick(alice) #+  100k+ build.ci.nigh+   1m01s     0              0  99999 4711\n"
