@@ -109,8 +109,7 @@ static void fill(void)
 		"alice 1000 connections=120/128 cursors=1/4096 rooms=1/1024 names=0/8 "
 		"bytes=1536/33554432 log_bytes=134217728 said=1000000 said_bytes=9 rate=1234/5000 "
 		"slowed=7");
-	add(BOARD_USERS,
-		"strangers - connections=1/128 bytes=0/9 said=0 rate=1002/1000 slowed=3");
+	add(BOARD_USERS, "strangers - connections=1/128 bytes=0/9 said=0 rate=1002/1000 slowed=3");
 	add(BOARD_SESSIONS,
 		"nick 1000 of=alice number=17 since=9 pid=4711 said=0 rate=0 delivered=99999 "
 		"behind=100000 more room=build.ci.nightly.of.a.long.name held=0 blocked=61500");
