@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <string.h>
+#include <unistd.h>
 
 int packet_address(const char *path, struct sockaddr_un *ret_address, socklen_t *ret_len)
 {
@@ -43,11 +44,15 @@ int packet_peer(int fd, uid_t *ret_uid, gid_t *ret_gid, pid_t *ret_pid)
 	return 0;
 }
 
-int packet_send(int fd, const struct iovec *parts, size_t n_parts)
-{
-	struct msghdr msg = { .msg_iov = (struct iovec *)parts, .msg_iovlen = n_parts };
+/* Room for the descriptors of one packet, aligned as the kernel wants it. */
+union packet_control {
+	struct cmsghdr header;
+	char bytes[CMSG_SPACE(PACKET_FDS_MAX * sizeof(int))];
+};
 
-	while (sendmsg(fd, &msg, MSG_DONTWAIT | MSG_NOSIGNAL) < 0) {
+static int packet_write(int fd, const struct msghdr *msg)
+{
+	while (sendmsg(fd, msg, MSG_DONTWAIT | MSG_NOSIGNAL) < 0) {
 		if (errno == EINTR)
 			continue;
 		/* no memory for the packet now is a full socket, too */
@@ -58,41 +63,126 @@ int packet_send(int fd, const struct iovec *parts, size_t n_parts)
 	return 0;
 }
 
-static int packet_read(int fd, char *buffer, size_t size, int flags, size_t *ret_len)
+int packet_send(int fd, const struct iovec *parts, size_t n_parts)
+{
+	struct msghdr msg = { .msg_iov = (struct iovec *)parts, .msg_iovlen = n_parts };
+
+	return packet_write(fd, &msg);
+}
+
+int packet_send_fds(int fd, const struct iovec *parts, size_t n_parts, const int *fds, size_t n_fds)
+{
+	union packet_control control = { 0 };
+	struct msghdr msg = {
+		.msg_iov = (struct iovec *)parts,
+		.msg_iovlen = n_parts,
+		.msg_control = control.bytes,
+		.msg_controllen = CMSG_SPACE(n_fds * sizeof(int)),
+	};
+
+	if (n_fds == 0 || n_fds > PACKET_FDS_MAX)
+		return -EINVAL;
+	control.header.cmsg_level = SOL_SOCKET;
+	control.header.cmsg_type = SCM_RIGHTS;
+	control.header.cmsg_len = CMSG_LEN(n_fds * sizeof(int));
+	memcpy(CMSG_DATA(&control.header), fds, n_fds * sizeof(int));
+	return packet_write(fd, &msg);
+}
+
+static int packet_read(
+	int fd, char *buffer, size_t size, int flags, struct msghdr *msg, size_t *ret_len)
 {
 	struct iovec part = { buffer, size };
-	struct msghdr msg = { .msg_iov = &part, .msg_iovlen = 1 };
 	ssize_t n;
 
-	do {
-		/* without a control buffer the kernel drops descriptors itself */
-		n = recvmsg(fd, &msg, MSG_DONTWAIT | MSG_CMSG_CLOEXEC | flags);
-	} while (n < 0 && (errno == EINTR || errno == ECONNRESET));
+	msg->msg_iov = &part;
+	msg->msg_iovlen = 1;
+	do
+		n = recvmsg(fd, msg, MSG_DONTWAIT | MSG_CMSG_CLOEXEC | flags);
+	while (n < 0 && (errno == EINTR || errno == ECONNRESET));
 	if (n < 0)
 		return -errno;
+	*ret_len = (size_t)n;
+	return 0;
+}
+
+static int packet_outcome(const struct msghdr *msg, size_t len)
+{
+	if (len == 0)
+		return PACKET_E_CLOSED;
+	return msg->msg_flags & MSG_TRUNC ? PACKET_E_TRUNCATED : 0;
+}
+
+/* Without a control buffer the kernel drops descriptors itself. */
+static int packet_read_plain(int fd, char *buffer, size_t size, int flags, size_t *ret_len)
+{
+	struct msghdr msg = { 0 };
+	size_t len = 0;
+	int r = packet_read(fd, buffer, size, flags, &msg, &len);
+
+	if (r < 0)
+		return r;
 	if (msg.msg_flags & MSG_CTRUNC)
 		return PACKET_E_DESCRIPTOR;
-	if (n == 0)
-		return PACKET_E_CLOSED;
-	*ret_len = (size_t)n;
-	return msg.msg_flags & MSG_TRUNC ? PACKET_E_TRUNCATED : 0;
+	r = packet_outcome(&msg, len);
+	if (r != PACKET_E_CLOSED)
+		*ret_len = len;
+	return r;
+}
+
+static int packet_read_fds(int fd, char *buffer, size_t size, int flags, size_t *ret_len,
+	int ret_fds[static PACKET_FDS_MAX], size_t *ret_n_fds)
+{
+	union packet_control control;
+	struct msghdr msg = { .msg_control = control.bytes, .msg_controllen = sizeof control };
+	struct cmsghdr *header;
+	size_t n = 0, len = 0;
+	int r = packet_read(fd, buffer, size, flags, &msg, &len);
+
+	if (r < 0)
+		return r;
+	header = CMSG_FIRSTHDR(&msg);
+	if (header && header->cmsg_level == SOL_SOCKET && header->cmsg_type == SCM_RIGHTS) {
+		n = (header->cmsg_len - CMSG_LEN(0)) / sizeof(int);
+		memcpy(ret_fds, CMSG_DATA(header), n * sizeof(int));
+	}
+	/* a part of what was sent is of no use, and would leak */
+	while ((msg.msg_flags & MSG_CTRUNC || len == 0) && n > 0)
+		close(ret_fds[--n]);
+	*ret_n_fds = n;
+	r = packet_outcome(&msg, len);
+	if (r != PACKET_E_CLOSED)
+		*ret_len = len;
+	return r;
 }
 
 int packet_receive(int fd, char *buffer, size_t size, size_t *ret_len)
 {
-	return packet_read(fd, buffer, size, 0, ret_len);
+	return packet_read_plain(fd, buffer, size, 0, ret_len);
 }
 
 int packet_peek(int fd, char *buffer, size_t size, size_t *ret_len)
 {
-	return packet_read(fd, buffer, size, MSG_PEEK, ret_len);
+	return packet_read_plain(fd, buffer, size, MSG_PEEK, ret_len);
+}
+
+int packet_receive_fds(int fd, char *buffer, size_t size, size_t *ret_len,
+	int ret_fds[static PACKET_FDS_MAX], size_t *ret_n_fds)
+{
+	return packet_read_fds(fd, buffer, size, 0, ret_len, ret_fds, ret_n_fds);
+}
+
+int packet_peek_fds(int fd, char *buffer, size_t size, size_t *ret_len,
+	int ret_fds[static PACKET_FDS_MAX], size_t *ret_n_fds)
+{
+	return packet_read_fds(fd, buffer, size, MSG_PEEK, ret_len, ret_fds, ret_n_fds);
 }
 
 void packet_drop(int fd)
 {
 	size_t len;
 
-	(void)packet_read(fd, NULL, 0, 0, &len);
+	(void)packet_read_plain(fd, NULL, 0, 0, &len);
 }
 
 void packet_set_buffer(int fd, int size)

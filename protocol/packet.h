@@ -1,7 +1,8 @@
 /* packet.h - whole packets over one SOCK_SEQPACKET socket, and who is behind it.
  *
  * Nothing here blocks: unix(7), and the lessons of chat-protocol(7): a zero-length
- * packet is a close, a truncated one is told, no descriptor is ever taken.
+ * packet is a close, a truncated one is told, no descriptor is taken but where it is
+ * asked for.
  */
 #pragma once
 
@@ -38,7 +39,23 @@ enum {
  * was sent before it is still delivered. */
 int packet_receive(int fd, char *buffer, size_t size, size_t *ret_len);
 
-/* The same, but the packet stays in the socket, which so stays readable, until
+/* The most descriptors that a packet of the protocol has. */
+#define PACKET_FDS_MAX 2
+
+/* The same as both of these, with descriptors: N_FDS of them are passed, and stay the
+ * caller's; those that come are the caller's, close-on-exec, and *ret_n_fds at most
+ * PACKET_FDS_MAX. Where the kernel could not give all that was sent, because there were
+ * more or none is left to this process, it is as if none had come: *ret_n_fds is 0.
+ * Sending can also fail with -ETOOMANYREFS: too many are on their way. */
+int packet_send_fds(
+	int fd, const struct iovec *parts, size_t n_parts, const int *fds, size_t n_fds);
+int packet_receive_fds(int fd, char *buffer, size_t size, size_t *ret_len,
+	int ret_fds[static PACKET_FDS_MAX], size_t *ret_n_fds);
+
+int packet_peek_fds(int fd, char *buffer, size_t size, size_t *ret_len,
+	int ret_fds[static PACKET_FDS_MAX], size_t *ret_n_fds);
+
+/* The same as packet_receive(), but the packet stays in the socket, which so stays readable, until
  * packet_drop() takes it. */
 int packet_peek(int fd, char *buffer, size_t size, size_t *ret_len);
 void packet_drop(int fd);
