@@ -16,6 +16,7 @@
 #include <unistd.h>
 
 #include "broker/broker.h"
+#include "broker/fastpath.h"
 #include "broker/session.h"
 #include "broker/trace.h"
 #include "protocol/number.h"
@@ -168,6 +169,7 @@ static int command_kick(struct call *call)
 
 		if (!session->person || !text_equal(text_of(session->person->name), name))
 			continue;
+		fast_revoke(session);
 		session_close(session, false, 0, "KICKED", "%.*s", (int)call->argument.len,
 			call->argument.data);
 		n_kicked++;

@@ -21,6 +21,7 @@ static const char *const code_names[] = {
 	[CODE_NOTIN] = "NOTIN",
 	[CODE_OLD] = "OLD",
 	[CODE_QUOTA] = "QUOTA",
+	[CODE_RING] = "RING",
 	[CODE_ROOM] = "ROOM",
 	[CODE_STATE] = "STATE",
 	[CODE_TAKEN] = "TAKEN",

@@ -13,6 +13,8 @@
 #include <unistd.h>
 
 #include "broker/descriptors.h"
+#include "broker/fastpath.h"
+#include "broker/ipc.h"
 #include "broker/notify.h"
 #include "broker/reader.h"
 #include "broker/session.h"
@@ -61,6 +63,7 @@ unsigned broker_stats(const struct broker *broker, admin_output_fn *output, void
 		{ "delivered_rate", broker->delivered.last },
 		{ "delivered_bytes", broker->n_delivered_bytes },
 		{ "gap_records", broker->n_gap_records },
+		{ "rings", broker->n_rings },
 		{ "log_bytes", broker->rooms.log_bytes },
 		{ "log_bytes_limit", broker->settings.limit[LIMIT_LOG_BYTES] },
 		{ "retention_bytes", broker->rooms.n_taken_bytes },
@@ -187,6 +190,7 @@ static void broker_evict(struct person *person)
 
 		trace(TRACE_WARNING, "name returned name=%s from=%u", person->name,
 			session->user->uid);
+		fast_revoke(session);
 		session_close(session, false, 0, "KICKED", "the name %s is a Unix user's now",
 			person->name);
 	}
@@ -241,6 +245,10 @@ static int broker_open(struct broker *broker)
 					     : strerror(-r));
 		return r == NODE_E_HELD ? BROKER_E_HELD : r > 0 ? BROKER_E_FOREIGN : r;
 	}
+	/* the lock is held: whoever made them is dead */
+	r = ipc_clean(config->socket);
+	if (r > 0)
+		trace(TRACE_INFO, "removed semaphores=%d of a broker that was killed", r);
 	if (!config->ctl)
 		return 0;
 	r = admin_open(&broker->admin, broker, config->ctl, config->admin_group, why);
@@ -261,6 +269,10 @@ int broker_init(struct broker *broker, const struct broker_config *config)
 	broker->admin.watch.fd = broker->admin.lock.fd = broker->admin.guard = -1;
 	list_init(&broker->sessions);
 	list_init(&broker->reading);
+	list_init(&broker->ringing);
+	list_init(&broker->resting);
+	list_init(&broker->feeds);
+	list_init(&broker->ended);
 	list_init(&broker->sending);
 	list_init(&broker->closing);
 	list_init(&broker->gone);
@@ -300,6 +312,26 @@ static void broker_free_gone(struct broker *broker)
 		session_free(container_of(link, struct session, sessions_link));
 }
 
+static void broker_free_ended(struct broker *broker)
+{
+	struct list *link;
+
+	while ((link = list_first(&broker->ended)))
+		feed_free(container_of(link, struct feed, end_link));
+}
+
+/* Sessions are gone: what their rings hold is not archived any more. */
+static void broker_finish_rings(struct broker *broker)
+{
+	list_for_each (link, &broker->rooms.all) {
+		struct room *room = container_of(link, struct room, rooms_link);
+
+		list_for_each (feed, &room->feeds)
+			feed_finish(container_of(feed, struct feed, room_link));
+	}
+	broker_free_ended(broker);
+}
+
 void broker_deinit(struct broker *broker)
 {
 	admin_close(&broker->admin, broker);
@@ -307,6 +339,7 @@ void broker_deinit(struct broker *broker)
 	if (broker->users.settings) {
 		list_for_each (link, &broker->sessions)
 			session_end(container_of(link, struct session, sessions_link));
+		broker_finish_rings(broker);
 		broker_free_gone(broker);
 		rooms_deinit(&broker->rooms);
 		/* on -EBUSY its thread still works on rows that we leave to the exit */
@@ -358,38 +391,68 @@ static void broker_begin_stop(struct broker *broker)
 
 /* ---- the round ---- */
 
-static struct session *session_in_line(struct list *link, bool is_reading)
+/* What sessions, and the fast paths that they have, stand in line for. */
+enum turn {
+	TURN_READ,
+	TURN_RING,
+	TURN_SEND,
+};
+
+static struct user *turn_user(enum turn turn, struct list *link)
 {
-	return is_reading ? container_of(link, struct session, ready_link)
-			  : container_of(link, struct session, flush_link);
+	switch (turn) {
+	case TURN_READ:
+		return container_of(link, struct session, ready_link)->user;
+	case TURN_RING:
+		return container_of(link, struct fast, turn_link)->user;
+	default:
+		return container_of(link, struct session, flush_link)->user;
+	}
+}
+
+static void turn_take(enum turn turn, struct list *link)
+{
+	switch (turn) {
+	case TURN_READ:
+		session_turn(container_of(link, struct session, ready_link));
+		break;
+	case TURN_RING:
+		fast_turn(container_of(link, struct fast, turn_link));
+		break;
+	default:
+		session_flush(container_of(link, struct session, flush_link));
+		break;
+	}
 }
 
 /* Serve the sessions that are in line of one account, each once, while it has time. One
  * turn may take others out of the line, as KICK does, so nothing else is remembered. */
-static void broker_serve_account(struct broker *broker, struct turns *turns, bool is_reading)
+static void broker_serve_account(
+	struct broker *broker, struct list *accounts, struct turns *turns, enum turn turn)
 {
-	uint64_t now = broker_clock(), end = now + (is_reading ? BROKER_READ_NS : BROKER_SEND_NS);
+	uint64_t now = broker_clock();
+	uint64_t end = now + (turn == TURN_SEND ? BROKER_SEND_NS : BROKER_READ_NS);
 	struct list mark, *link = list_first(&turns->sessions);
 	struct user *user;
 
 	if (!link)
 		return;
 	/* the session may be gone after its turn, and its user and account with it */
-	user = user_ref(session_in_line(link, is_reading)->user);
+	user = user_ref(turn_user(turn, link));
 	broker->turn_end = end;
 	list_append(&turns->sessions, &mark);
 	while ((link = list_first(&turns->sessions)) != &mark && now < end) {
-		(is_reading ? session_turn : session_flush)(session_in_line(link, is_reading));
+		turn_take(turn, link);
 		now = broker_clock();
 	}
 	list_unlink(&mark);
 	if (!list_is_empty(&turns->sessions) && !list_is_linked(&turns->link))
-		list_append(is_reading ? &broker->reading : &broker->sending, &turns->link);
+		list_append(accounts, &turns->link);
 	users_put(&broker->users, user);
 }
 
 /* Each account in the line once: who is in line again waits for the next round. */
-static void broker_serve(struct broker *broker, struct list *accounts, bool is_reading)
+static void broker_serve(struct broker *broker, struct list *accounts, enum turn turn)
 {
 	struct list line, *link;
 
@@ -397,7 +460,8 @@ static void broker_serve(struct broker *broker, struct list *accounts, bool is_r
 	list_take(&line, accounts);
 	while ((link = list_first(&line))) {
 		list_unlink(link);
-		broker_serve_account(broker, container_of(link, struct turns, link), is_reading);
+		broker_serve_account(
+			broker, accounts, container_of(link, struct turns, link), turn);
 	}
 }
 
@@ -458,6 +522,7 @@ static uint64_t broker_patience(struct broker *broker)
 	if (!list_is_empty(&broker->reading) || !list_is_empty(&broker->sending) ||
 		!list_is_empty(&broker->rooms.dirty))
 		return 0;
+	wait = MIN(wait, fastpath_patience(broker));
 	wait = MIN(wait, rooms_expire(&broker->rooms, now));
 	wait = MIN(wait, admin_expire(&broker->admin, now));
 	if (broker->listener.is_paused)
@@ -475,11 +540,13 @@ void broker_round(struct broker *broker, uint64_t timeout_ns)
 {
 	loop_wait(&broker->loop, MIN(timeout_ns, broker_patience(broker)), &broker->users.now);
 	broker_tick(broker);
-	broker_serve(broker, &broker->reading, true);
+	broker_serve(broker, &broker->reading, TURN_READ);
+	broker_serve(broker, &broker->ringing, TURN_RING);
 	if (broker->stop_requested && !broker->is_stopping)
 		broker_begin_stop(broker);
 	broker_mark(broker);
-	broker_serve(broker, &broker->sending, false);
+	broker_serve(broker, &broker->sending, TURN_SEND);
+	broker_free_ended(broker);
 	if (!list_is_empty(&broker->closing) || broker->listener.is_paused)
 		broker_expire(broker);
 	broker_free_gone(broker);

@@ -21,6 +21,7 @@
 #include "broker/settings.h"
 #include "broker/users.h"
 #include "protocol/limits.h"
+#include "protocol/packet.h"
 
 struct broker_config {
 	const char *socket;
@@ -30,6 +31,13 @@ struct broker_config {
 	const char *limits_path;  /* NULL: none */
 	uint64_t look_us;         /* see protocol/look.h; 0: none */
 	struct settings settings; /* from --limit, over the defaults; owned by the caller */
+};
+
+/* Descriptors that came with a packet. Who takes one over sets N to 0. */
+struct passed {
+	int fds[PACKET_FDS_MAX];
+	size_t n;
+	bool is_asked_for; /* the request may have some */
 };
 
 struct broker {
@@ -43,7 +51,9 @@ struct broker {
 	struct rooms rooms;
 
 	struct list sessions, closing, gone;
-	struct list reading, sending; /* turns of the accounts that have any */
+	struct list reading, ringing, sending; /* turns of the accounts that have any */
+	struct list resting;                   /* fast paths; see fastpath.h */
+	struct list feeds, ended;              /* rings, all of them and those to be freed */
 	uint64_t next_session, n_sessions;
 
 	bool stop_requested, is_stopping;
@@ -54,6 +64,10 @@ struct broker {
 	uint64_t n_accepted, n_turned_away, n_cut, n_packets, n_refused, n_framing, n_kicked;
 	uint64_t n_delivered, n_delivered_bytes, n_gap_records;
 	struct meter appended, delivered; /* of all, as they were when the second began */
+
+	struct passed passed; /* with the packet in hand */
+	uint64_t n_passed;    /* descriptors that are kept to be passed on */
+	uint64_t n_rings;     /* that were taken, since the start */
 
 	uint64_t turn_end; /* broker_clock() at which the turn in hand is over */
 	char input[PACKET_LEN_MAX];

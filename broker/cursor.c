@@ -6,6 +6,9 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "broker/feed.h"
+#include "broker/follower.h"
+
 /* What is kept of a room's presence. */
 #define PRESENCE_BYTES (16 * 1024)
 
@@ -53,6 +56,7 @@ struct cursor *cursor_new(
 	list_append(&room->cursors, &cursor->room_link);
 	if (room->n_cursors++ == 0)
 		list_unlink(&room->idle_link);
+	room_update_feeds(room);
 	log_seek(&room->log, room->log.next, &cursor->at);
 	/* too many now for presence: those who asked are told so */
 	if (room->n_cursors == PRESENCE_READERS_MAX + 1 && room->presence)
@@ -75,7 +79,9 @@ struct cursor *cursor_free(struct rooms *rooms, struct cursor *cursor)
 	}
 	free(cursor->presence);
 	free(cursor);
-	if (--room->n_cursors == 0) {
+	room->n_cursors--;
+	room_update_feeds(room);
+	if (room->n_cursors == 0) {
 		room->idle_since = rooms->users->now;
 		list_append(&rooms->idle, &room->idle_link);
 		rooms_release(rooms, room);
@@ -87,8 +93,13 @@ bool cursor_is_behind(const struct cursor *cursor)
 {
 	const struct presence *presence = cursor->presence;
 
-	return cursor->reset_from > 0 || cursor->at.seq < cursor->room->log.next ||
-	       (presence && (presence->is_lost || presence->at.seq < cursor->room->presence->next));
+	if (cursor->reset_from > 0 ||
+		(presence &&
+			(presence->is_lost || presence->at.seq < cursor->room->presence->next)))
+		return true;
+	if (cursor->is_fast && (followers_hold(cursor) || followers_are_due(cursor)))
+		return !followers_hold(cursor);
+	return cursor->at.seq < cursor->room->log.next;
 }
 
 int cursor_ask_presence(struct cursor *cursor)

@@ -33,7 +33,7 @@ uint64_t descriptors_count(void)
 
 uint64_t descriptors_left(const struct broker *broker)
 {
-	uint64_t n_used = broker->n_descriptors + broker->n_sessions;
+	uint64_t n_used = broker->n_descriptors + broker->n_sessions + broker->n_passed;
 	struct rlimit limit;
 	uint64_t n_max;
 

@@ -21,6 +21,12 @@ static const struct {
 	[VERB_PING] = { 1 << SESSION_OPEN, 0, handle_ping },
 	[VERB_STATS] = { 1 << SESSION_OPEN, 0, handle_stats },
 	[VERB_CTL] = { 1 << SESSION_OPEN, 0, handle_ctl },
+	[VERB_FAST] = { 1 << SESSION_OPEN, 0, handle_fast },
+	[VERB_RING] = { 1 << SESSION_OPEN, 1, handle_ring },
+	[VERB_BELL] = { 1 << SESSION_OPEN, 0, handle_bell },
+	[VERB_RESYNC] = { 1 << SESSION_OPEN, 1, handle_resync },
+	[VERB_WAKER] = { 1 << SESSION_OPEN, 0, handle_waker },
+	[VERB_TOOK] = { 1 << SESSION_OPEN, 0, handle_took },
 	[VERB_QUIT] = { 1 << SESSION_SHAKING | 1 << SESSION_OPEN, 0, handle_quit },
 	[VERB_STOP] = { 1 << SESSION_SHAKING | 1 << SESSION_OPEN, 0, handle_stop },
 };

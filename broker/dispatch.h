@@ -28,8 +28,13 @@ void dispatch_truncated(struct session *session, struct text start);
 handler_fn handle_hello, handle_ping, handle_time, handle_quit, handle_stop, handle_ctl;
 /* handle_room.c */
 handler_fn handle_join, handle_part, handle_say, handle_past;
+/* mode= of JOIN and RING: a room that was just made is of that mode. False when it is none. */
+bool handle_room_mode(const struct frame *frame, struct room *room);
+
 /* handle_list.c */
 handler_fn handle_who, handle_rooms;
+/* handle_ring.c */
+handler_fn handle_fast, handle_ring, handle_bell, handle_resync, handle_waker, handle_took;
 /* handle_stats.c */
 handler_fn handle_stats;
 
@@ -37,6 +42,11 @@ handler_fn handle_stats;
  * most of what comes is. SESSION is OPEN. False, with nothing done, when it is not or can not be
  * said. */
 bool handle_say_again(struct session *session, struct text packet);
+
+/* The room NAME, for a request that is about one; made if CREATE is set. Sets *ret_room to
+ * NULL when the request was refused. Returns 0 or DISPATCH_E_WAIT. */
+int handle_target_room(struct session *session, const struct frame *frame, struct text target,
+	bool create, struct room **ret_room);
 
 /* Say BODY in TARGET for the session, whose person is set. */
 int handle_say_in(struct session *session, const struct frame *frame, struct text target,

@@ -5,6 +5,7 @@
 
 #include "broker/broker.h"
 #include "broker/dispatch.h"
+#include "broker/fastpath.h"
 #include "broker/reader.h"
 #include "protocol/number.h"
 
@@ -76,7 +77,7 @@ static int target_conversation(struct session *session, const struct frame *fram
 	return 0;
 }
 
-static int target_room(struct session *session, const struct frame *frame, struct text target,
+int handle_target_room(struct session *session, const struct frame *frame, struct text target,
 	bool create, struct room **ret_room)
 {
 	struct rooms *rooms = &session->broker->rooms;
@@ -152,6 +153,19 @@ static bool join_position(
 	return true;
 }
 
+bool handle_room_mode(const struct frame *frame, struct room *room)
+{
+	struct text mode = frame_get(frame, 2, "mode");
+
+	if (!mode.data)
+		return true;
+	if (!text_equal(mode, TEXT("ephemeral")))
+		return false;
+	if (room_is_fresh(room) && !room_is_conversation(room))
+		room->is_ephemeral = true;
+	return true;
+}
+
 static void cursor_place(struct cursor *cursor, const struct cursor *position)
 {
 	struct log *log = &cursor->room->log;
@@ -170,11 +184,12 @@ int handle_join(struct session *session, const struct frame *frame)
 	bool is_new;
 	int r;
 
-	r = target_room(session, frame, frame->word[1], true, &room);
+	r = handle_target_room(session, frame, frame->word[1], true, &room);
 	if (r || !room)
 		return r;
-	if (!join_position(frame, room, &position)) {
-		answer_refuse(session, frame, CODE_ARGS, "since=, last= or log= is malformed");
+	if (!join_position(frame, room, &position) || !handle_room_mode(frame, room)) {
+		answer_refuse(
+			session, frame, CODE_ARGS, "since=, last=, log= or mode= is malformed");
 		rooms_release(rooms, room);
 		return 0;
 	}
@@ -195,9 +210,15 @@ int handle_join(struct session *session, const struct frame *frame)
 		rooms_release(rooms, room);
 		return 0;
 	}
-	answer_done(session, frame, "%lu first=%lu log=%016lx", (unsigned long)position.at.seq,
-		(unsigned long)room->log.first, (unsigned long)room->id);
+	answer_done(session, frame, "%lu first=%lu log=%016lx%s", (unsigned long)position.at.seq,
+		(unsigned long)room->log.first, (unsigned long)room->id,
+		room->is_ephemeral ? " mode=ephemeral" : "");
 	cursor_place(cursor, &position);
+	/* it begins anew: what it was told of rings before does not hold where it stands now */
+	followers_part(cursor);
+	cursor->is_fast = session->fast && frame_has(frame, 2, "ring");
+	if (cursor->is_fast)
+		followers_join(cursor);
 	return 0;
 }
 
@@ -207,7 +228,7 @@ int handle_part(struct session *session, const struct frame *frame)
 	struct room *room;
 	int r;
 
-	r = target_room(session, frame, frame->word[1], false, &room);
+	r = handle_target_room(session, frame, frame->word[1], false, &room);
 	if (r || !room)
 		return r;
 	cursor = rooms_find_cursor(&session->broker->rooms, session->number, room);
@@ -236,7 +257,7 @@ int handle_say_in(struct session *session, const struct frame *frame, struct tex
 	}
 	if (!session_may_say(session))
 		return DISPATCH_E_WAIT;
-	r = target_room(session, frame, target, true, &room);
+	r = handle_target_room(session, frame, target, true, &room);
 	if (r || !room)
 		return r;
 	if (room_is_wall(room) && !session_is_admin(session)) {
@@ -247,6 +268,7 @@ int handle_say_in(struct session *session, const struct frame *frame, struct tex
 	}
 	if (room_is_conversation(room))
 		reader_join_direct(broker, room);
+	room_sweep_feeds(room, NULL, broker->rooms.time);
 	r = room_append(&broker->rooms, room, &session->author, id, value, body, &seq);
 	if (r == 0)
 		session_count_said(session, room, body.len);
@@ -312,6 +334,7 @@ bool handle_say_again(struct session *session, struct text packet)
 		!say_parse_again(room, packet, &id, &value, &body) ||
 		(id.len > 0 && !session->author.has_publisher) || !session_may_say(session))
 		return false;
+	room_sweep_feeds(room, NULL, rooms->time);
 	r = room_append(rooms, room, &session->author, id, value, body, &seq);
 	if (r == 0)
 		session_count_said(session, room, body.len);
@@ -367,7 +390,7 @@ int handle_past(struct session *session, const struct frame *frame)
 	struct room *room;
 	int r;
 
-	r = target_room(session, frame, frame->word[1], false, &room);
+	r = handle_target_room(session, frame, frame->word[1], false, &room);
 	if (r || !room)
 		return r;
 	first = room->log.first;

@@ -4,6 +4,7 @@
 
 #include "broker/broker.h"
 #include "broker/dispatch.h"
+#include "broker/fastpath.h"
 #include "broker/page.h"
 
 /* Cursors that are behind and are looked at, of one session and for one page: a session
@@ -60,6 +61,8 @@ static const char *session_waits_for(const struct session *session)
 {
 	if (session->is_slowed)
 		return " waits=rate";
+	if (session->fast && session->fast->has_bell)
+		return " waits=rings";
 	if (session->is_waiting)
 		return " waits=names";
 	if (session_output_len(session) > ANSWERS_HELD_MAX)
@@ -171,6 +174,41 @@ static void stats_users(struct page *page)
 	}
 }
 
+/* ---- rings ---- */
+
+static bool ring_row(struct page *page, const struct feed *feed)
+{
+	const struct author *author = &feed->fast->author;
+	struct text room = room_target(feed->room);
+	char row[STATS_ROW_MAX];
+	unsigned n_direct = 0;
+	int n;
+
+	list_for_each (link, &feed->followers)
+		n_direct += container_of(link, struct follower, feed_link)->is_direct;
+	n = snprintf(row, sizeof row,
+		"%.*s %.*s number=%lu bytes=%lu %s at=%lu archived=%lu readers=%u direct=%u "
+		"laps=%lu wakes=%lu",
+		(int)room.len, room.data, (int)author->name.len, author->name.data,
+		(unsigned long)feed->number, (unsigned long)feed->memory.len,
+		feed->is_finished   ? "ended"
+		: feed->is_archived ? "gated"
+				    : "free",
+		(unsigned long)feed->reader.pos, (unsigned long)feed->n_archived, feed->n_following,
+		n_direct, (unsigned long)feed->n_laps, (unsigned long)feed->n_wakes);
+	return page_put(page, feed->number, (struct text){ row, (size_t)n });
+}
+
+static void stats_rings(struct page *page)
+{
+	list_for_each (link, &page->session->broker->feeds) {
+		const struct feed *feed = container_of(link, struct feed, feeds_link);
+
+		if (feed->number > page->after && !ring_row(page, feed))
+			break;
+	}
+}
+
 int handle_stats(struct session *session, const struct frame *frame)
 {
 	struct page page;
@@ -185,8 +223,11 @@ int handle_stats(struct session *session, const struct frame *frame)
 		stats_sessions(&page);
 	} else if (text_equal(page.what, TEXT("users"))) {
 		stats_users(&page);
+	} else if (text_equal(page.what, TEXT("rings"))) {
+		stats_rings(&page);
 	} else {
-		answer_refuse(session, frame, CODE_ARGS, "there are STATS sessions and users");
+		answer_refuse(session, frame, CODE_ARGS,
+			"there are STATS sessions, STATS users and STATS rings");
 		return 0;
 	}
 	page_close(&page);

@@ -11,6 +11,8 @@
 #include <sysexits.h>
 
 #include "broker/broker.h"
+#include "broker/ipc.h"
+#include "broker/node.h"
 #include "protocol/number.h"
 #include "protocol/packet.h"
 
@@ -26,6 +28,8 @@ enum {
 	OPTION_LIMIT,
 	OPTION_LIMITS,
 	OPTION_LOOK,
+	OPTION_LIST_IPC,
+	OPTION_CLEAN_IPC,
 	OPTION_TEST,
 	OPTION_VERSION,
 	OPTION_HELP,
@@ -45,6 +49,9 @@ static const struct {
 	[OPTION_LIMITS] = { "limits", "FILE", "read limits from FILE, again at SIGHUP" },
 	[OPTION_LOOK] = { "look", "MICROSECONDS",
 		"look for work so long before sleeping (100); 0 is off" },
+	[OPTION_LIST_IPC] = { "list-ipc", NULL, "list this user's semaphores, then exit" },
+	[OPTION_CLEAN_IPC] = { "clean-ipc", NULL,
+		"remove those that no broker of this socket uses, then exit" },
 	[OPTION_TEST] = { "test", NULL, "check the options and the limits, then exit" },
 	[OPTION_VERSION] = { "version", NULL, "print the version" },
 	[OPTION_HELP] = { "help", NULL, "print this" },
@@ -160,7 +167,8 @@ static int option_parse(struct broker_config *config, int option, char *argument
 	}
 }
 
-static int options_parse(struct broker_config *config, int argc, char **argv, bool *ret_is_test)
+/* What is to be done, when it is not to serve. */
+static int options_parse(struct broker_config *config, int argc, char **argv, int *ret_mode)
 {
 	struct option longs[ARRAY_LEN(options) + 1] = { 0 };
 	int option, r;
@@ -182,7 +190,9 @@ static int options_parse(struct broker_config *config, int argc, char **argv, bo
 			printf("chat-broker %s\n", CHAT_VERSION);
 			return -1;
 		case OPTION_TEST:
-			*ret_is_test = true;
+		case OPTION_LIST_IPC:
+		case OPTION_CLEAN_IPC:
+			*ret_mode = option;
 			break;
 		default:
 			r = option_parse(config, option, optarg);
@@ -252,6 +262,59 @@ static int serve(const struct broker_config *config)
 	}
 }
 
+/* ---- what a kill left behind ---- */
+
+static void print_ipc(void *userdata, const char *name, bool is_of_socket)
+{
+	const char *socket = userdata;
+
+	printf("/dev/shm/sem.%s%s%s\n", name, is_of_socket ? "  " : "  of another socket",
+		is_of_socket ? socket : "");
+}
+
+static int list_ipc(const struct broker_config *config)
+{
+	int r = ipc_list(config->socket, print_ipc, (void *)config->socket);
+
+	if (r < 0 && r != -ENOENT) {
+		fprintf(stderr, "chat-broker: /dev/shm: %s\n", strerror(-r));
+		return EX_OSERR;
+	}
+	return 0;
+}
+
+/* Only who holds the lock of the socket knows that nobody uses them. */
+static int clean_ipc(const struct broker_config *config)
+{
+	char why[NODE_WHY_MAX];
+	struct node_lock lock;
+	int r;
+
+	r = node_lock(&lock, config->socket, why);
+	if (r) {
+		fprintf(stderr, "chat-broker: %s\n", r > 0 ? why : strerror(-r));
+		return r == NODE_E_HELD ? EX_TEMPFAIL : EX_CANTCREAT;
+	}
+	r = ipc_clean(config->socket);
+	node_unlock(&lock);
+	printf("%d removed\n", r);
+	return 0;
+}
+
+static int run(struct broker_config *config, int mode)
+{
+	switch (mode) {
+	case OPTION_TEST:
+		return test_settings(config);
+	case OPTION_LIST_IPC:
+		return list_ipc(config);
+	case OPTION_CLEAN_IPC:
+		return clean_ipc(config);
+	default:
+		return serve(config);
+	}
+}
+
 int main(int argc, char **argv)
 {
 	struct broker_config config = {
@@ -262,17 +325,16 @@ int main(int argc, char **argv)
 		.admin_group = (gid_t)-1,
 		.look_us = LOOK_US_DEFAULT,
 	};
-	bool is_test = false;
-	int r;
+	int mode = -1, r;
 
 	if (sodium_init() < 0) {
 		fprintf(stderr, "chat-broker: no random numbers from the system\n");
 		return EX_OSERR;
 	}
 	settings_init(&config.settings);
-	r = options_parse(&config, argc, argv, &is_test);
+	r = options_parse(&config, argc, argv, &mode);
 	if (r == 0)
-		r = is_test ? test_settings(&config) : serve(&config);
+		r = run(&config, mode);
 	settings_deinit(&config.settings);
 	return r < 0 ? 0 : r;
 }

@@ -11,6 +11,7 @@
 #include <string.h>
 
 #include "broker/broker.h"
+#include "broker/fastpath.h"
 #include "protocol/packet.h"
 #include "protocol/record.h"
 
@@ -110,14 +111,14 @@ void output_deafen(struct session *session)
 	session_line_up(session);
 }
 
-/* Send one packet. Returns 0 or -EAGAIN, having arranged to be told. */
-static int output_send(struct session *session, const struct iovec *parts, size_t n_parts)
+/* A packet went, or not: 0 or -EAGAIN, having arranged to be told. */
+static int output_sent(struct session *session, int r)
 {
-	int r;
-
-	r = packet_send(session->watch.fd, parts, n_parts);
-	if (r == 0)
+	if (r == 0) {
+		if (session->fast)
+			fast_count_packet(session->fast);
 		return 0;
+	}
 	if (r == -EAGAIN) {
 		session->is_writable = false;
 		session->blocked_at = session->broker->users.now;
@@ -126,6 +127,22 @@ static int output_send(struct session *session, const struct iovec *parts, size_
 	}
 	output_deafen(session);
 	return -EAGAIN;
+}
+
+static int output_send(struct session *session, const struct iovec *parts, size_t n_parts)
+{
+	return output_sent(session, packet_send(session->watch.fd, parts, n_parts));
+}
+
+int output_send_passing(struct session *session, struct text frame, const int *fds, size_t n_fds)
+{
+	struct iovec part = { (char *)frame.data, frame.len };
+	int r;
+
+	if (n_fds == 0)
+		return output_send(session, &part, 1);
+	r = packet_send_fds(session->watch.fd, &part, 1, fds, n_fds);
+	return r == -ETOOMANYREFS ? r : output_sent(session, r);
 }
 
 int output_send_text(struct session *session, struct text frame)
@@ -265,6 +282,62 @@ static int bundle_add(
 	return 0;
 }
 
+/* The same of a cursor that follows rings: without the records that it has from there;
+ * with CATCHING, only those that it misses, up to where the cursor stands. */
+static int bundle_add_wanted(struct bundle *bundle, struct cursor *cursor, const struct log *log,
+	struct log_cursor *at, const struct follower *catching)
+{
+	struct log_cursor next;
+	struct follower_cut cut;
+	const char *records;
+	size_t len;
+
+	len = log_read(log, at, BATCH_LEN_MAX, &records, &next);
+	if (len == 0)
+		return 0;
+	cut = followers_cut(cursor, catching, records, len, at->seq);
+	at->offset += (uint32_t)cut.skip_len;
+	at->seq += cut.n_skipped;
+	if (cut.n == 0) {
+		bundle->n_frames += OUTPUT_TURN_FRAMES / 4; /* it took as long as a packet */
+		return 0;
+	}
+	next = *at;
+	next.offset += (uint32_t)cut.len;
+	next.seq += cut.n;
+	bundle->moves[0].cursor = cursor;
+	bundle->moves[0].at = at;
+	bundle->moves[0].next = next;
+	bundle->parts[1] = (struct iovec){ (char *)records + cut.skip_len, cut.len };
+	bundle->n_slices = 1;
+	bundle->len = cut.len;
+	return bundle_send(bundle);
+}
+
+/* Send a cursor that follows rings what is next for it: what it missed, records, and when
+ * it has all of these, where to read on. */
+static int output_flush_fast(struct bundle *bundle, struct cursor *cursor)
+{
+	const struct log *log = &cursor->room->log;
+	struct follower *catching = followers_catching(cursor);
+	int r;
+
+	r = bundle_send(bundle);
+	if (r < 0)
+		return r;
+	if (catching) {
+		if (catching->at.seq < log->first)
+			log_seek(log, log->first, &catching->at);
+		if (catching->at.seq < cursor->at.seq)
+			return bundle_add_wanted(bundle, cursor, log, &catching->at, catching);
+		follower_catch_up(catching);
+	}
+	r = followers_flush(cursor);
+	if (r == 0)
+		r = bundle_add_wanted(bundle, cursor, log, &cursor->at, NULL);
+	return r < 0 ? r : 0;
+}
+
 static int bundle_send_frame(struct bundle *bundle, struct text frame)
 {
 	bundle->n_frames++;
@@ -355,7 +428,10 @@ static int output_flush_cursor(struct bundle *bundle, struct cursor *cursor)
 			log_seek(log, log->first, &cursor->at);
 		}
 	}
-	return r < 0 ? r : output_flush_log(bundle, cursor, log, &cursor->at);
+	if (r < 0)
+		return r;
+	return cursor->is_fast ? output_flush_fast(bundle, cursor)
+			       : output_flush_log(bundle, cursor, log, &cursor->at);
 }
 
 static bool bundle_is_enough(const struct bundle *bundle)

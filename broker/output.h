@@ -31,5 +31,7 @@ void output_deafen(struct session *session);
 /* Send one frame as a packet, the answers, or one slice for each cursor that is
  * behind. Return 0, or -EAGAIN when the socket is full or the session deaf. */
 int output_send_text(struct session *session, struct text frame);
+/* The same with descriptors, which are borrowed. Also returns -ETOOMANYREFS. */
+int output_send_passing(struct session *session, struct text frame, const int *fds, size_t n_fds);
 int output_flush_answers(struct session *session);
 int output_flush_pending(struct session *session);

@@ -9,6 +9,7 @@ static const char *const quota_names[] = {
 	[QUOTA_ROOMS] = "rooms",
 	[QUOTA_NAMES] = "names",
 	[QUOTA_BYTES] = "bytes",
+	[QUOTA_RINGS] = "ring-bytes",
 };
 _Static_assert(ARRAY_LEN(quota_names) == QUOTA_KINDS, "every quota has a name");
 
@@ -44,6 +45,7 @@ void quota_init(struct quota_account *account)
 	list_init(&account->publishers);
 	turns_init(&account->reading);
 	turns_init(&account->sending);
+	turns_init(&account->ringing);
 	throttle_init(&account->throttle);
 }
 
@@ -56,6 +58,7 @@ void quota_deinit(struct quota_account *account)
 	assert(list_is_empty(&account->publishers));
 	turns_deinit(&account->reading);
 	turns_deinit(&account->sending);
+	turns_deinit(&account->ringing);
 	list_unlink(&account->accounts_link);
 	throttle_deinit(&account->throttle);
 }

@@ -19,6 +19,7 @@ enum quota_kind {
 	QUOTA_ROOMS, /* that the user brought into being and that still exist */
 	QUOTA_NAMES, /* that are not its Unix name */
 	QUOTA_BYTES, /* of answers and requests held */
+	QUOTA_RINGS, /* bytes of rings that are published */
 	QUOTA_KINDS,
 };
 
@@ -47,6 +48,7 @@ struct quota_account {
 	struct rate connects;     /* of the connections it opens */
 	uint64_t told_at;         /* when the diagnostics were last told that it is over a rate */
 	struct turns reading, sending; /* sessions with input, and with output */
+	struct turns ringing;          /* fast paths whose rings are to be looked at */
 };
 
 /* Put the session link SESSION in the line of TURNS, and that in the line of ACCOUNTS. */

@@ -5,6 +5,7 @@
 #include <stdio.h>
 
 #include "broker/broker.h"
+#include "broker/follower.h"
 #include "broker/output.h"
 
 void reader_schedule(struct cursor *cursor)
@@ -79,6 +80,7 @@ void reader_part(struct session *session, struct cursor *cursor)
 	struct rooms *rooms = &session->broker->rooms;
 
 	reader_tell(session, cursor->room, "PARTED");
+	followers_part(cursor);
 	/* before the room may go, and its owner */
 	quota_discharge(
 		reader_account(session, cursor->room, cursor->is_announced), QUOTA_CURSORS, 1);

@@ -51,7 +51,7 @@ static void room_take_oldest(struct rooms *rooms, struct room *room)
 
 static void room_free(struct rooms *rooms, struct room *room)
 {
-	assert(room->n_cursors == 0);
+	assert(room->n_cursors == 0 && list_is_empty(&room->feeds));
 	while (room->log.bytes > 0)
 		room_take_oldest(rooms, room);
 	while (!list_is_empty(&room->publishers))
@@ -128,6 +128,7 @@ static int room_new(struct rooms *rooms, struct text key, size_t target_len, str
 	log_init(&room->log);
 	list_init(&room->cursors);
 	list_init(&room->publishers);
+	list_init(&room->feeds);
 	list_init(&room->dirty_link);
 	list_init(&room->idle_link);
 	list_append(&rooms->all, &room->rooms_link);
@@ -194,7 +195,8 @@ bool room_has_party(const struct room *room, struct text name, uid_t uid)
 
 void rooms_release(struct rooms *rooms, struct room *room)
 {
-	if (room->n_cursors == 0 && room->log.first == room->log.next)
+	if (room->n_cursors == 0 && room->log.first == room->log.next &&
+		list_is_empty(&room->feeds))
 		room_free(rooms, room);
 }
 
@@ -207,7 +209,13 @@ uint64_t rooms_expire(struct rooms *rooms, uint64_t now)
 
 		if (now - room->idle_since < limit)
 			return limit - (now - room->idle_since);
-		room_free(rooms, room);
+		if (list_is_empty(&room->feeds)) {
+			room_free(rooms, room);
+			continue;
+		}
+		room->idle_since = now; /* somebody means to speak */
+		list_unlink(link);
+		list_append(&rooms->idle, link);
 	}
 	return UINT64_MAX;
 }

@@ -1,6 +1,6 @@
 /* room.h - rooms and direct conversations: a log, the cursors on it, and who may.
  *
- * A room is freed when nothing is left of it: no cursor and no record. Retention
+ * A room is freed when nothing is left of it: no cursor, ring or record. Retention
  * takes records; a cursor that it passes is told by GAP when it is read.
  */
 #pragma once
@@ -28,7 +28,9 @@ struct room {
 	struct meter appended;
 	struct log *presence; /* JOINED and PARTED, while somebody asked */
 	struct list cursors;
+	struct list feeds; /* rings that are published here; see feed.h */
 	unsigned n_cursors, n_presence;
+	bool is_ephemeral;      /* what goes only through rings is not archived */
 	struct list publishers; /* least recent first */
 	unsigned n_publishers;
 	uid_t party[2];    /* of a conversation, in the order of its target */
@@ -50,6 +52,12 @@ static inline bool room_is_conversation(const struct room *room)
 static inline bool room_is_wall(const struct room *room)
 {
 	return text_equal(table_key(&room->link), TEXT("wall"));
+}
+
+/* Was nothing done in it yet? */
+static inline bool room_is_fresh(const struct room *room)
+{
+	return room->n_cursors == 0 && room->log.next == 1 && list_is_empty(&room->feeds);
 }
 
 /* Is NAME of UID one of the two of a conversation? */

@@ -19,6 +19,7 @@
 #include "broker/broker.h"
 #include "broker/descriptors.h"
 #include "broker/dispatch.h"
+#include "broker/fastpath.h"
 #include "broker/output.h"
 #include "broker/reader.h"
 #include "broker/trace.h"
@@ -206,23 +207,49 @@ static void session_continue_held(struct session *session)
 	free(held);
 }
 
+/* With descriptors, where they may come. */
+static int session_receive_packet(struct session *session, char *buffer, size_t *ret_len)
+{
+	struct passed *passed = &session->broker->passed;
+
+	passed->n = 0;
+	passed->is_asked_for = false;
+	if (!session->fast)
+		return packet_receive(session->watch.fd, buffer, PACKET_LEN_MAX, ret_len);
+	return packet_receive_fds(
+		session->watch.fd, buffer, PACKET_LEN_MAX, ret_len, passed->fds, &passed->n);
+}
+
+/* Close the descriptors that were not taken. */
+static void session_drop_passed(struct session *session)
+{
+	struct passed *passed = &session->broker->passed;
+
+	if (passed->n > 0 && !passed->is_asked_for && session->state < SESSION_CLOSING)
+		session_framing(session, "a file descriptor that nobody asked for");
+	while (passed->n > 0)
+		close(passed->fds[--passed->n]);
+}
+
 static void session_receive(struct session *session)
 {
 	char *buffer = session->broker->input;
 	size_t len = 0;
 	int r;
 
-	r = packet_receive(session->watch.fd, buffer, PACKET_LEN_MAX, &len);
+	r = session_receive_packet(session, buffer, &len);
 	switch (r) {
 	case 0:
 		session->broker->n_packets++;
 		session_packet(session, (struct text){ buffer, len });
+		session_drop_passed(session);
 		break;
 	case -EAGAIN:
 		session->is_readable = false;
 		break;
 	case PACKET_E_TRUNCATED:
 		dispatch_truncated(session, (struct text){ buffer, len });
+		session_drop_passed(session);
 		break;
 	case PACKET_E_DESCRIPTOR:
 		session_framing(session, "a file descriptor that nobody asked for");
@@ -431,7 +458,7 @@ void session_flush(struct session *session)
 	list_unlink(&session->flush_link);
 	if (session->state == SESSION_GONE || !session->is_writable)
 		return;
-	if (output_flush_answers(session) == 0 &&
+	if (output_flush_answers(session) == 0 && fast_flush(session) == 0 &&
 		(session->state != SESSION_CLOSING || session->is_owed))
 		(void)output_flush_pending(session);
 	if (session->state == SESSION_CLOSING &&
@@ -512,6 +539,7 @@ void session_end(struct session *session)
 	if (session->state == SESSION_GONE)
 		return;
 	reader_part_all(session);
+	fast_end(session);
 	list_unlink(&session->ready_link);
 	list_unlink(&session->flush_link);
 	list_unlink(&session->wait_link);

@@ -67,6 +67,8 @@ struct session {
 	struct list cursors, pending;
 	struct author author;
 
+	struct fast *fast; /* owned; NULL: it was not asked for. See fastpath.h */
+
 	struct output *output; /* answers that were not sent; owned, NULL when there are none */
 	struct held *held;     /* the packet that could not be finished; owned */
 

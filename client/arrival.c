@@ -209,6 +209,11 @@ static int arrive_tagged(struct chat *chat, const struct frame *frame)
 		return arrive_hello(chat, frame);
 	if (frame->tag.data[0] == 'a')
 		return arrive_barrier(chat, frame);
+	if (frame->tag.data[0] == 'f' || frame->tag.data[0] == 'g' || frame->tag.data[0] == 'b' ||
+		frame->tag.data[0] == 'w') {
+		fast_arrive(chat, frame);
+		return 0;
+	}
 	if (frame->tag.data[0] == 'j')
 		r = arrive_join(chat, frame);
 	if (r >= 0 && chat->waiter)
@@ -231,7 +236,14 @@ int session_arrive(struct chat *chat, const struct frame *frame)
 	case VERB_GAP:
 	case VERB_JOINED:
 	case VERB_PARTED:
+	case VERB_RING:
+	case VERB_UNRING:
 		return 1;
+	case VERB_PAGE:
+	case VERB_SLEEPER:
+	case VERB_REVOKED:
+		fast_arrive(chat, frame);
+		return 0;
 	default: /* of a later version */
 		return 0;
 	}

@@ -134,6 +134,13 @@ int script_rooms(const struct settings *settings, int argc, char **argv)
 	return list(settings, "ROOMS", NULL);
 }
 
+int script_rings(const struct settings *settings, int argc, char **argv)
+{
+	if (argc > 0)
+		return complain_usage("rings takes no argument");
+	return list(settings, "STATS rings", NULL);
+}
+
 int script_stats(const struct settings *settings, int argc, char **argv)
 {
 	char request[16] = "STATS";

@@ -20,6 +20,7 @@
 #define REQUEST_TIMEOUT_NS (5000 * (uint64_t)NS_PER_MS)
 #define RETRY_NS           (10 * (uint64_t)NS_PER_MS) /* a full backlog can not be polled */
 #define BACKOFF_FIRST_NS   20000000u
+#define RINGS_TURN_MAX     64 /* messages from rings before the socket is looked at, too */
 #define RECEIVE_TURN_MAX   64 /* packets without an event before the clock is looked at */
 
 static const char *const usual_places[] = { "/run/chat-broker/broker.sock", "/tmp/broker.sock" };
@@ -162,6 +163,7 @@ PUBLIC int chat_open(struct chat **ret_chat, const struct chat_config *config)
 	if (!chat)
 		return -ENOMEM;
 	chat->link = (struct link){ .epoll = -1, .timer = -1, .wake = -1, .socket = -1 };
+	fast_init(&chat->fast);
 	chat->is_opening = true;
 	chat->end_error = -ESHUTDOWN;
 	chat->backoff_ns = BACKOFF_FIRST_NS;
@@ -190,6 +192,8 @@ PUBLIC struct chat *chat_close(struct chat *chat)
 {
 	if (!chat)
 		return NULL;
+	fast_ring(chat);
+	fast_deinit(chat);
 	link_deinit(&chat->link);
 	outbox_deinit(&chat->outbox);
 	cursors_deinit(&chat->cursors);
@@ -252,7 +256,8 @@ static bool request_try(struct chat *chat, void *argument)
 
 	if (request->waiter.state == WAITER_LOST || !link_is_open(&chat->link))
 		return true;
-	if (chat->state != SESSION_UP || outbox_unsent(&chat->outbox) > 0)
+	if (chat->state != SESSION_UP || outbox_unsent(&chat->outbox) > 0 ||
+		(chat->fast.is_wanted && !chat->fast.is_asked))
 		return false;
 	r = link_send(&chat->link, request->parts, request->n_parts);
 	if (r && r != -EAGAIN)
@@ -367,6 +372,10 @@ static int join_put_line(char *line, const struct cursor *cursor, enum chat_from
 		p += number_put(p, position);
 	if (cursor->wants_presence)
 		p = mempcpy(p, " presence", strlen(" presence"));
+	if (cursor->is_fast)
+		p = mempcpy(p, " ring", strlen(" ring"));
+	if (cursor->wants_ephemeral)
+		p = mempcpy(p, " mode=ephemeral", strlen(" mode=ephemeral"));
 	*ret_line = (struct text){ line, (size_t)(p - line) };
 	return 0;
 }
@@ -423,6 +432,9 @@ PUBLIC int chat_join(struct chat *chat, const char *target, enum chat_from from,
 	}
 	presence = cursor->wants_presence;
 	cursor->wants_presence = flags & CHAT_PRESENCE;
+	subscriptions_suspend(chat, cursor);
+	cursor->is_fast = (flags & CHAT_FAST) && key.data[0] != '@' && fast_want(chat);
+	cursor->wants_ephemeral = flags & CHAT_EPHEMERAL;
 	r = chat_join_cursor(chat, cursor, from, position, ret_next);
 	if (r) {
 		cursor->wants_presence = presence;
@@ -512,6 +524,11 @@ PUBLIC int chat_send(
 			chat, -EMSGSIZE, "a message has at most %d bytes", BODY_LEN_MAX);
 	if (chat->state != SESSION_UP || chat->link.is_deaf)
 		session_poll(chat);
+	if ((flags & CHAT_FAST) || chat->fast.n_publications > 0) {
+		r = publication_say(chat, say.target, body, len, flags);
+		if (r <= 0)
+			return r;
+	}
 	if (!say_try(chat, &say)) {
 		session_poll(chat);
 		if (!say_try(chat, &say) && (flags & CHAT_NONBLOCK)) {
@@ -542,6 +559,12 @@ PUBLIC int chat_send(
 
 static bool flush_is_done(struct chat *chat, void *argument)
 {
+	if (!publications_are_settled(chat)) {
+		fast_drain(chat);
+		return false;
+	}
+	if (chat->outbox.n_unmarked > 0) /* what was poured into it */
+		(void)outbox_mark(&chat->outbox);
 	return outbox_is_empty(&chat->outbox);
 }
 
@@ -569,6 +592,7 @@ PUBLIC int chat_flush(struct chat *chat, int timeout_ms)
 PUBLIC int chat_fd(struct chat *chat)
 {
 	chat->is_polled = true;
+	fast_poll(chat);
 	session_settle(chat);
 	return chat->link.epoll;
 }
@@ -577,6 +601,13 @@ PUBLIC int chat_fd(struct chat *chat)
 static int chat_receive_ready(struct chat *chat, struct chat_event *ret_event)
 {
 	for (int n = 0; n < RECEIVE_TURN_MAX; n++) {
+		/* what was put into a ring was there before what is taken from the socket now */
+		if (chat->fast.n_subscriptions > 0 && chat->fast.n_turns < RINGS_TURN_MAX &&
+			subscriptions_next(chat, ret_event)) {
+			chat->fast.n_turns++;
+			return 1;
+		}
+		chat->fast.n_turns = 0;
 		if (delivery_next(chat, ret_event))
 			return 1;
 		if (chat->inbox.is_dropping)
@@ -595,6 +626,11 @@ PUBLIC int chat_receive(struct chat *chat, struct chat_event *ret_event, int tim
 
 	if (outbox_unsent(&chat->outbox) > 0 && !chat->link.is_blocked)
 		session_push(chat);
+	if (chat->fast.is_unrung)
+		fast_ring(chat);
+	fast_rise(chat);
+	if (chat->is_polled)
+		chat->fast.has_seen = false; /* poll(2) said so, for whatever reason */
 	for (;;) {
 		if (chat_receive_ready(chat, ret_event)) {
 			session_settle(chat);
@@ -604,6 +640,8 @@ PUBLIC int chat_receive(struct chat *chat, struct chat_event *ret_event, int tim
 			return session_ended(chat);
 		if (timeout_ms == 0) {
 			link_set_awake(&chat->link, false);
+			if (chat->is_polled)
+				fast_sleep(chat);
 			session_settle(chat);
 			return 0;
 		}
@@ -613,7 +651,7 @@ PUBLIC int chat_receive(struct chat *chat, struct chat_event *ret_event, int tim
 			return 0;
 		if (!inbox_is_empty(&chat->inbox))
 			continue;
-		if (link_wait(&chat->link, deadline) == -EINTR)
+		if (fast_wait(chat, deadline) == -EINTR)
 			return 0;
 	}
 }

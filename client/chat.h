@@ -72,6 +72,14 @@ enum chat_from {
 
 #define CHAT_PRESENCE 1u /* report CHAT_JOINED and CHAT_PARTED */
 
+/* For chat_join() and chat_send(): go through shared memory, without the broker in between,
+ * where publisher and reader both ask for it, and through the socket otherwise. See
+ * libchat(3), section The fast path. */
+#define CHAT_FAST 4u
+
+/* The same: if this makes the room, what goes only through shared memory is not kept. */
+#define CHAT_EPHEMERAL 8u
+
 /* Place a cursor on a room or "@name" and wait until it stands (at most 5 s).
  * RET_NEXT, if not NULL, gets the number where the cursor stands.
  * Errors: -EACCES refused; -ENOTCONN not now (it will be joined when the broker

@@ -99,6 +99,18 @@ static int set_raw(struct settings *settings, const char *argument)
 	return STATUS_OK;
 }
 
+static int set_fast(struct settings *settings, const char *argument)
+{
+	settings->fast = true;
+	return STATUS_OK;
+}
+
+static int set_ephemeral(struct settings *settings, const char *argument)
+{
+	settings->ephemeral = true;
+	return STATUS_OK;
+}
+
 const struct option_row option_rows[] = {
 	{ .name = "socket",
 		.argument = "PATH",
@@ -130,6 +142,14 @@ const struct option_row option_rows[] = {
 		.help = "the bytes of each message as they are",
 		.where = OPTION_LISTEN,
 		.set = set_raw },
+	{ .name = "fast",
+		.help = "through shared memory, where it can be",
+		.where = OPTION_LISTEN | OPTION_SAY,
+		.set = set_fast },
+	{ .name = "ephemeral",
+		.help = "if this makes the room, keep nothing of what goes that way",
+		.where = OPTION_LISTEN | OPTION_SAY,
+		.set = set_ephemeral },
 	{ .name = "interval",
 		.argument = "S",
 		.help = "show it anew every S seconds (1)",
@@ -143,6 +163,7 @@ const struct subcommand subcommands[] = {
 	{ .name = "say",
 		.usage = "ROOM [TEXT...]",
 		.help = "say TEXT, or each line of standard input",
+		.options = OPTION_SAY,
 		.text = true,
 		.run = script_say },
 	{ .name = "listen",
@@ -159,6 +180,10 @@ const struct subcommand subcommands[] = {
 		.usage = "[sessions | users]",
 		.help = "print the broker's counters, or rows of each",
 		.run = script_stats },
+	{ .name = "rings",
+		.usage = "",
+		.help = "list the shared-memory rings, and how they stand",
+		.run = script_rings },
 	{ .name = "top",
 		.usage = "",
 		.help = "watch who floods, who is slow, who fills what",
@@ -252,6 +277,8 @@ void command_help(FILE *out)
 	}
 	fputs("\noptions, before or after the command:\n", out);
 	help_options(out, OPTION_ALWAYS);
+	fputs("\noptions of say:\n", out);
+	help_options(out, OPTION_SAY);
 	fputs("\noptions of listen:\n", out);
 	help_options(out, OPTION_LISTEN);
 	fputs("\noptions of top:\n", out);

@@ -18,6 +18,7 @@ struct shell;
 #define OPTION_ALWAYS 0u
 #define OPTION_LISTEN 1u
 #define OPTION_TOP    2u
+#define OPTION_SAY    4u
 
 struct option_row {
 	const char *name;     /* without the "--" */

@@ -31,6 +31,9 @@ struct cursor {
 
 	enum cursor_state state;
 	bool wants_presence;
+	bool is_fast;         /* messages of publishers that have rings come from there */
+	bool wants_ephemeral; /* it asked for such a room, */
+	bool is_ephemeral;    /* and it is one: what was missed of a ring is nowhere else */
 	uint64_t next;
 	uint64_t log;
 	uint64_t placed;     /* the number that the last placement named */

@@ -57,6 +57,27 @@ static int delivery_jump(
 	return delivery_gap(ret_event, cursor, from, seq - 1, "skipped");
 }
 
+/* In a room whose rings are read, too, the numbers of the log have holes, which mean
+ * nothing, and may come again after something was missed: what tells is the publisher's
+ * own number. */
+static bool delivery_is_new(struct chat *chat, struct cursor *cursor, const struct message *message)
+{
+	uint64_t next = cursor->next;
+	struct subscription *subscription;
+
+	cursor->next = MAX(next, message->seq + 1);
+	cursor->is_loose = false;
+	if (!message->has_publisher)
+		return message->seq >= next;
+	subscription = subscription_find(chat, cursor, message->uid, message->label);
+	if (subscription)
+		return subscription_note(subscription, message->n);
+	if (seen_has(&cursor->seen, message->uid, message->label, message->n))
+		return false;
+	seen_add(&cursor->seen, message->uid, message->label, message->n);
+	return true;
+}
+
 static int deliver_message(struct chat *chat, struct text text, struct chat_event *ret_event)
 {
 	struct message message;
@@ -68,13 +89,16 @@ static int deliver_message(struct chat *chat, struct text text, struct chat_even
 	cursor = cursors_find(&chat->cursors, message.target);
 	if (!cursor || cursor->state != CURSOR_UP)
 		return DELIVERY_E_NONE;
-	if (message.seq != cursor->next || cursor->is_loose) {
+	if (cursor->is_fast && !cursor->reset_due) {
+		if (!delivery_is_new(chat, cursor, &message))
+			return DELIVERY_E_NONE;
+	} else if (message.seq != cursor->next || cursor->is_loose) {
 		r = delivery_jump(chat, ret_event, cursor, message.seq);
 		if (r != DELIVERY_E_GO)
 			return r;
 	}
-	cursor->next = message.seq + 1;
-	if (message.has_publisher) {
+	cursor->next = MAX(cursor->next, message.seq + 1);
+	if (message.has_publisher && !cursor->is_fast) {
 		if (cursor->after_reset &&
 			seen_has(&cursor->seen, message.uid, message.label, message.n))
 			return DELIVERY_E_NONE;
@@ -139,6 +163,21 @@ static int deliver_gap(struct chat *chat, const struct frame *frame, struct chat
 	cursor->is_loose = false;
 	cursor->next = to + 1;
 	return delivery_gap(ret_event, cursor, from, to, reason);
+}
+
+/* "RING room ..." and "UNRING room ...": a ring begins or ends here. */
+static int deliver_ring(struct chat *chat, const struct frame *frame, struct chat_event *ret_event)
+{
+	struct cursor *cursor =
+		frame->n_words > 1 ? cursors_find(&chat->cursors, frame->word[1]) : NULL;
+
+	if (cursor && cursor->state == CURSOR_UP)
+		return subscription_deliver(chat, frame, cursor, ret_event) ? DELIVERY_E_EVENT
+									    : DELIVERY_E_NONE;
+	/* it is joined again, or not any more: then so is the ring */
+	session_drop_fd(session_take_fd(chat));
+	chat->fast.n_tooks++;
+	return DELIVERY_E_NONE;
 }
 
 /* "JOINED room NAME UID [of=USER]" */
@@ -216,6 +255,7 @@ static int deliver_join(struct chat *chat, const struct frame *frame, struct cha
 		!number_parse_hex(frame_get(frame, 1, "log"), &log))
 		return DELIVERY_E_JUNK;
 	cursor_settle(cursor, false);
+	cursor->is_ephemeral = text_equal(frame_get(frame, 1, "mode"), TEXT("ephemeral"));
 	if (cursor->state == CURSOR_RESUMING)
 		cursor_place_again(cursor, next, log);
 	else
@@ -304,6 +344,9 @@ static int deliver_other(struct chat *chat, struct text text, struct chat_event 
 		return deliver_gap(chat, &frame, ret_event);
 	case VERB_CURSOR:
 		return deliver_cursor(chat, &frame);
+	case VERB_RING:
+	case VERB_UNRING:
+		return deliver_ring(chat, &frame, ret_event);
 	case VERB_JOINED:
 	case VERB_PARTED:
 		return deliver_presence(chat, &frame, ret_event);

@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <stdlib.h>
+#include <unistd.h>
 
 #include "protocol/base.h"
 #include "protocol/record.h"
@@ -15,11 +16,19 @@ int inbox_init(struct inbox *inbox)
 	return inbox->buffer ? 0 : -ENOMEM;
 }
 
+static void item_free(struct item *item)
+{
+	while (item->n_fds > 0)
+		close(item->fds[--item->n_fds]);
+	free(item->data);
+	*item = (struct item){ 0 };
+}
+
 void inbox_deinit(struct inbox *inbox)
 {
 	while (inbox_take(inbox))
 		;
-	free(inbox->held.data);
+	item_free(&inbox->held);
 	free(inbox->items);
 	free(inbox->buffer);
 	*inbox = (struct inbox){ 0 };
@@ -129,6 +138,14 @@ int inbox_store_beyond(struct inbox *inbox, const char *packet, size_t len)
 	return 0;
 }
 
+void inbox_attach(struct inbox *inbox, const int *fds, size_t n_fds)
+{
+	struct item *item = inbox_newest(inbox, 0);
+
+	memcpy(item->fds, fds, n_fds * sizeof *fds);
+	item->n_fds = n_fds;
+}
+
 int inbox_store(struct inbox *inbox, const char *packet, size_t len)
 {
 	int r;
@@ -190,8 +207,7 @@ int inbox_store_up(struct inbox *inbox)
 
 bool inbox_take(struct inbox *inbox)
 {
-	free(inbox->held.data);
-	inbox->held = (struct item){ 0 };
+	item_free(&inbox->held);
 	if (inbox->n_items == 0)
 		return false;
 	inbox->held = *inbox_item(inbox, 0);

@@ -12,6 +12,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "protocol/packet.h"
 #include "protocol/text.h"
 
 #define INBOX_LEN_MAX (8 * 1024 * 1024)
@@ -28,7 +29,9 @@ struct item {
 	bool is_ended; /* DOWN: for good */
 	size_t code_len;
 	size_t len;
-	char *data; /* owned: the packet, or code and text, each terminated */
+	char *data;              /* owned: the packet, or code and text, each terminated */
+	int fds[PACKET_FDS_MAX]; /* owned: that came with the packet */
+	size_t n_fds;
 };
 
 struct inbox {
@@ -86,6 +89,9 @@ int inbox_store(struct inbox *inbox, const char *packet, size_t len);
 
 /* Keep a packet that does not come again, beyond the limit, up to twice of it. */
 int inbox_store_beyond(struct inbox *inbox, const char *packet, size_t len);
+
+/* The newest item is a packet that came with these descriptors, which are its from now on. */
+void inbox_attach(struct inbox *inbox, const int *fds, size_t n_fds);
 
 /* Keep what happened to the connection. 0 or -ENOMEM. */
 int inbox_store_down(struct inbox *inbox, const char *code, const char *text, bool is_ended);

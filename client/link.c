@@ -9,8 +9,6 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "protocol/packet.h"
-
 #define NS_PER_S  1000000000u
 #define NS_PER_MS 1000000u
 
@@ -32,7 +30,7 @@ uint64_t link_now(void)
 	return clock_ns(CLOCK_MONOTONIC);
 }
 
-static int link_watch(struct link *link, int fd)
+int link_watch(struct link *link, int fd)
 {
 	struct epoll_event event = { .events = EPOLLIN, .data.fd = fd };
 
@@ -121,13 +119,9 @@ static void link_set_blocked(struct link *link, bool blocked)
 		link->is_blocked = blocked;
 }
 
-int link_send(struct link *link, const struct iovec *parts, size_t n_parts)
+/* What became of a packet: see link_send(). */
+static int link_sent(struct link *link, int r)
 {
-	int r;
-
-	if (link->is_deaf)
-		return -EAGAIN;
-	r = packet_send(link->socket, parts, n_parts);
 	if (r == -EPIPE || r == -ECONNRESET) {
 		link->is_deaf = true;
 		link_set_blocked(link, false); /* or EPOLLOUT would never be quiet */
@@ -136,6 +130,21 @@ int link_send(struct link *link, const struct iovec *parts, size_t n_parts)
 	if (!r || r == -EAGAIN)
 		link_set_blocked(link, r == -EAGAIN);
 	return r;
+}
+
+int link_send(struct link *link, const struct iovec *parts, size_t n_parts)
+{
+	if (link->is_deaf)
+		return -EAGAIN;
+	return link_sent(link, packet_send(link->socket, parts, n_parts));
+}
+
+int link_send_fds(
+	struct link *link, const struct iovec *parts, size_t n_parts, const int *fds, size_t n_fds)
+{
+	if (link->is_deaf)
+		return -EAGAIN;
+	return link_sent(link, packet_send_fds(link->socket, parts, n_parts, fds, n_fds));
 }
 
 static int link_outcome(const struct link *link, int r)
@@ -160,10 +169,20 @@ static void link_drop_peeked(struct link *link)
 	link->has_peeked = false;
 }
 
+void link_drop_fds(struct link *link)
+{
+	while (link->n_fds > 0)
+		close(link->fds[--link->n_fds]);
+}
+
 int link_receive(struct link *link, char *buffer, size_t size, size_t *ret_len)
 {
 	link_drop_peeked(link);
-	return link_outcome(link, packet_receive(link->socket, buffer, size, ret_len));
+	link_drop_fds(link);
+	if (!link->takes_fds)
+		return link_outcome(link, packet_receive(link->socket, buffer, size, ret_len));
+	return link_outcome(link,
+		packet_receive_fds(link->socket, buffer, size, ret_len, link->fds, &link->n_fds));
 }
 
 int link_peek(struct link *link, char *buffer, size_t size, size_t *ret_len)
@@ -171,7 +190,11 @@ int link_peek(struct link *link, char *buffer, size_t size, size_t *ret_len)
 	int r;
 
 	link_drop_peeked(link);
-	r = packet_peek(link->socket, buffer, size, ret_len);
+	link_drop_fds(link);
+	/* a packet that is dropped later takes other descriptors along than those peeked at */
+	r = link->takes_fds
+		    ? packet_peek_fds(link->socket, buffer, size, ret_len, link->fds, &link->n_fds)
+		    : packet_peek(link->socket, buffer, size, ret_len);
 	link->has_peeked = r == 0;
 	return link_outcome(link, r);
 }

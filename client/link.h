@@ -10,6 +10,7 @@
 #include <sys/uio.h>
 
 #include "protocol/look.h"
+#include "protocol/packet.h"
 
 struct link {
 	int epoll; /* owned, as are the others; -1 when not open */
@@ -20,8 +21,11 @@ struct link {
 	struct look look;
 	bool has_peeked; /* the packet at the head of the socket was received */
 	bool is_awake;
-	bool is_blocked; /* the socket was full; EPOLLOUT is asked for */
-	bool is_deaf;    /* the other end does not read any more */
+	bool is_blocked;         /* the socket was full; EPOLLOUT is asked for */
+	bool is_deaf;            /* the other end does not read any more */
+	bool takes_fds;          /* descriptors may come */
+	int fds[PACKET_FDS_MAX]; /* that came with the last packet; owned until it takes them */
+	size_t n_fds;
 };
 
 /* Nanoseconds since the epoch, CLOCK_REALTIME: what the broker stamps messages with. */
@@ -67,6 +71,16 @@ int link_receive(struct link *link, char *buffer, size_t size, size_t *ret_len);
 /* The same, and the epoll descriptor stays readable until the next packet is asked for:
  * who polls it comes back for the rest of this one. Cheaper than link_set_awake(). */
 int link_peek(struct link *link, char *buffer, size_t size, size_t *ret_len);
+
+/* Close the descriptors that came and were not taken. */
+void link_drop_fds(struct link *link);
+
+/* The same as link_send(), with descriptors, which stay the caller's. */
+int link_send_fds(
+	struct link *link, const struct iovec *parts, size_t n_parts, const int *fds, size_t n_fds);
+
+/* Let the epoll descriptor be readable with FD, too. 0 or -errno. */
+int link_watch(struct link *link, int fd);
 
 /* Make the timer readable at WHEN_NS; 0: never. */
 void link_set_timer(struct link *link, uint64_t when_ns);

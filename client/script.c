@@ -23,7 +23,8 @@
 struct say {
 	struct chat *chat;
 	const char *target;
-	int status; /* the first failure that did not end it */
+	unsigned flags; /* of chat_send() */
+	int status;     /* the first failure that did not end it */
 };
 
 int script_check_target(const char *target)
@@ -34,6 +35,12 @@ int script_check_target(const char *target)
 		return STATUS_OK;
 	return complain_usage(
 		"'%s' is no room name (a-z 0-9 _ - and single dots) and no @NAME", target);
+}
+
+/* The flags of chat_send() and chat_join() that SETTINGS ask for. */
+static unsigned script_flags(const struct settings *settings)
+{
+	return (settings->fast ? CHAT_FAST : 0) | (settings->ephemeral ? CHAT_EPHEMERAL : 0);
 }
 
 static void say_failed(struct say *say, int status)
@@ -65,7 +72,7 @@ static void say_events(struct say *say)
 
 static int say_text(struct say *say, struct text text, unsigned flags)
 {
-	int r = chat_send(say->chat, say->target, text.data, text.len, flags);
+	int r = chat_send(say->chat, say->target, text.data, text.len, say->flags | flags);
 
 	return r < 0 ? chat_failed(say->chat, r) : STATUS_OK;
 }
@@ -170,7 +177,7 @@ static int say_words(struct say *say, int argc, char **argv)
 
 static int say(const struct settings *settings, const char *target, int argc, char **argv)
 {
-	struct say say = { .target = target };
+	struct say say = { .target = target, .flags = script_flags(settings) };
 	int r = script_check_target(target);
 
 	if (r)
@@ -237,7 +244,8 @@ static int listen_join(struct listen *listen, const char *target)
 {
 	enum chat_from from = listen->settings->has_last ? CHAT_LAST : CHAT_NEW;
 	uint64_t next;
-	int r = chat_join(listen->chat, target, from, listen->settings->last, 0, &next);
+	int r = chat_join(listen->chat, target, from, listen->settings->last,
+		script_flags(listen->settings), &next);
 
 	if (r < 0) {
 		complain("%s: %s", target, chat_error(listen->chat));

@@ -11,6 +11,7 @@ int script_say(const struct settings *settings, int argc, char **argv);
 int script_listen(const struct settings *settings, int argc, char **argv);
 int script_who(const struct settings *settings, int argc, char **argv);
 int script_rooms(const struct settings *settings, int argc, char **argv);
+int script_rings(const struct settings *settings, int argc, char **argv);
 int script_time(const struct settings *settings, int argc, char **argv);
 int script_ping(const struct settings *settings, int argc, char **argv);
 int script_stats(const struct settings *settings, int argc, char **argv);

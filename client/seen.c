@@ -109,6 +109,13 @@ bool seen_has(struct seen *seen, uid_t uid, uint64_t label, uint64_t n)
 	return publisher && n <= publisher->n;
 }
 
+uint64_t seen_highest(struct seen *seen, uid_t uid, uint64_t label)
+{
+	const struct seen_publisher *publisher = seen_find(seen, uid, label);
+
+	return publisher ? publisher->n : 0;
+}
+
 void seen_add(struct seen *seen, uid_t uid, uint64_t label, uint64_t n)
 {
 	struct seen_publisher *publisher = seen_find(seen, uid, label);

@@ -33,5 +33,8 @@ void seen_deinit(struct seen *seen);
 /* Was message N of this publisher received before? */
 bool seen_has(struct seen *seen, uid_t uid, uint64_t label, uint64_t n);
 
+/* The highest number that was received; 0: none. */
+uint64_t seen_highest(struct seen *seen, uid_t uid, uint64_t label);
+
 /* Remember it. Without memory for one more, an older one is forgotten. */
 void seen_add(struct seen *seen, uid_t uid, uint64_t label, uint64_t n);

@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "client/message.h"
 #include "client/trust.h"
@@ -173,6 +174,7 @@ void session_lose(struct chat *chat, const char *text)
 	if (!link_is_open(&chat->link))
 		return;
 	link_close(&chat->link);
+	fast_lose(chat);
 	chat->mark_at = 0;
 	if (farewell->code[0])
 		text = farewell->text[0] ? farewell->text : farewell->code;
@@ -224,8 +226,9 @@ static size_t session_put_join(struct chat *chat, struct cursor *cursor, char *r
 	cursor_put_tag(cursor, cursor->serial_last, frame + 1);
 	len = snprintf(frame + 1 + CURSOR_TAG_LEN,
 		JOIN_LEN_MAX - RECORD_HEADER_LEN - 1 - CURSOR_TAG_LEN,
-		" JOIN %s since=%llu log=%016llx%s", cursor->target, (unsigned long long)next,
-		(unsigned long long)log, cursor->wants_presence ? " presence" : "");
+		" JOIN %s since=%llu log=%016llx%s%s%s", cursor->target, (unsigned long long)next,
+		(unsigned long long)log, cursor->wants_presence ? " presence" : "",
+		cursor->is_fast ? " ring" : "", cursor->wants_ephemeral ? " mode=ephemeral" : "");
 	record_close(record, 1 + CURSOR_TAG_LEN + (size_t)len);
 	return record_size(1 + CURSOR_TAG_LEN + (size_t)len);
 }
@@ -273,10 +276,18 @@ void session_push(struct chat *chat)
 {
 	if (chat->state != SESSION_RESUMING && chat->state != SESSION_UP)
 		return;
+	if (chat->fast.is_wanted && !chat->fast.is_asked)
+		fast_push(chat); /* a JOIN may want it */
 	while (chat->join_at < chat->cursors.n_slots && chat->n_joins > 0)
 		if (!session_push_joins(chat))
 			break;
+	if (chat->fast.n_publications > 0)
+		fast_pour(chat);
 	session_push_outbox(chat, 0);
+	if (chat->fast.is_wanted) {
+		fast_ring(chat);
+		fast_push(chat);
+	}
 }
 
 void session_push_full(struct chat *chat)
@@ -333,6 +344,7 @@ void session_replace(struct chat *chat)
 		cursor_settle(cursor, true);
 		cursor->state = CURSOR_RESUMING;
 		cursor->was_dropped = true;
+		subscriptions_suspend(chat, cursor);
 		/* an answer that is still to come will do as well */
 		if (!is_greeted || cursor->wants_join || cursor->awaits_join)
 			continue;
@@ -345,6 +357,7 @@ void session_forget(struct chat *chat, struct cursor *cursor)
 {
 	if (cursor->wants_join || cursor->awaits_join)
 		chat->n_joins--;
+	subscriptions_drop(chat, cursor);
 	cursors_remove(&chat->cursors, cursor);
 	session_check_joins(chat);
 }
@@ -361,17 +374,40 @@ static const char *loss_text(int r)
 	return strerror(-r);
 }
 
+int session_take_arrived_fd(struct chat *chat)
+{
+	return chat->link.n_fds > 0 ? chat->link.fds[--chat->link.n_fds] : -1;
+}
+
+int session_take_fd(struct chat *chat)
+{
+	struct item *held = &chat->inbox.held;
+
+	if (!chat->inbox.has_arrived)
+		return session_take_arrived_fd(chat);
+	return held->n_fds > 0 ? held->fds[--held->n_fds] : -1;
+}
+
+void session_drop_fd(int fd)
+{
+	if (fd >= 0)
+		close(fd);
+}
+
 int session_read(struct chat *chat)
 {
 	size_t len;
 	int r;
 
-	if (!link_is_open(&chat->link))
+	if (!link_is_open(&chat->link) || !fast_has_packets(chat))
 		return 0;
+	fast_note_look(chat);
 	r = (chat->is_polled ? link_peek : link_receive)(
 		&chat->link, chat->inbox.buffer, PACKET_LEN_MAX, &len);
-	if (r == -EAGAIN)
+	if (r == -EAGAIN) {
+		fast_note_empty(chat);
 		return 0;
+	}
 	if (r)
 		session_lose(chat, loss_text(r));
 	else
@@ -428,14 +464,39 @@ static void session_scan_rest(struct chat *chat)
 	session_check_joins(chat);
 }
 
-/* The packet can not be stored. Messages come again, refusals would not. */
+static bool text_starts(struct text text, const char *start)
+{
+	return text.len >= strlen(start) && memcmp(text.data, start, strlen(start)) == 0;
+}
+
+/* The packet that was stored last has what came with it. */
+static void session_keep_fds(struct chat *chat)
+{
+	inbox_attach(&chat->inbox, chat->link.fds, chat->link.n_fds);
+	chat->link.n_fds = 0;
+}
+
+/* The packet can not be stored. Messages come again; refusals would not, nor rings, whose
+ * reader is awaited to take them. */
 static void session_drop(struct chat *chat, struct inbox walk)
 {
 	struct text text;
 
-	while (!inbox_next(&walk, &text))
-		if (text.len > 2 && memcmp(text.data, "! ", 2) == 0)
-			(void)inbox_store_beyond(&chat->inbox, text.data, text.len);
+	while (!inbox_next(&walk, &text)) {
+		bool is_ring = text_starts(text, "RING ") || text_starts(text, "UNRING ");
+
+		if (!text_starts(text, "! ") && !is_ring)
+			continue;
+		if (inbox_store_beyond(&chat->inbox, text.data, text.len) == 0 && is_ring)
+			session_keep_fds(chat);
+	}
+}
+
+char *session_buffer(struct chat *chat)
+{
+	if (!chat->arrival)
+		chat->arrival = malloc(PACKET_LEN_MAX);
+	return chat->arrival;
 }
 
 /* Let one packet arrive. Returns 1 when something happened. */
@@ -447,22 +508,29 @@ static int session_pump(struct chat *chat)
 
 	if (!link_is_open(&chat->link))
 		return 0;
-	if (!chat->arrival)
-		chat->arrival = malloc(PACKET_LEN_MAX);
-	if (!chat->arrival) {
+	if (!fast_has_packets(chat))
+		return 0;
+	fast_note_look(chat);
+	if (!session_buffer(chat)) {
 		session_lose(chat, strerror(ENOMEM));
 		return 1;
 	}
 	r = link_receive(&chat->link, chat->arrival, PACKET_LEN_MAX, &len);
-	if (r == -EAGAIN)
+	if (r == -EAGAIN) {
+		fast_note_empty(chat);
 		return 0;
+	}
 	if (r) {
 		session_lose(chat, loss_text(r));
 		return 1;
 	}
 	inbox_walk(&walk, chat->arrival, len);
-	if (session_scan(chat, walk) > 0 && inbox_store(&chat->inbox, chat->arrival, len))
-		session_drop(chat, walk);
+	if (session_scan(chat, walk) > 0) {
+		if (inbox_store(&chat->inbox, chat->arrival, len))
+			session_drop(chat, walk);
+		else
+			session_keep_fds(chat);
+	}
 	session_check_joins(chat); /* behind the answers that it waited for */
 	return 1;
 }
@@ -497,7 +565,9 @@ int session_await(struct chat *chat, bool (*is_done)(struct chat *chat, void *ar
 			continue;
 		if (deadline_ns != UINT64_MAX && link_now() >= deadline_ns)
 			return session_fail(chat, -ETIMEDOUT, "the broker did not answer in time");
+		/* rings are not read here; what is waited for comes through the socket */
 		(void)link_wait(&chat->link, deadline_ns);
+		chat->fast.has_seen = false;
 	}
 }
 
@@ -508,6 +578,6 @@ void session_settle(struct chat *chat)
 	/* a packet that was peeked at keeps the descriptor readable by itself */
 	bool kept = chat->link.has_peeked ? chat->inbox.n_items > 0 : !inbox_is_empty(&chat->inbox);
 
-	if (chat->is_polled && (corked || kept))
+	if (chat->is_polled && (corked || kept || subscriptions_are_ready(chat)))
 		link_set_awake(&chat->link, true);
 }

@@ -15,6 +15,7 @@
 
 #include "client/chat.h"
 #include "client/cursor.h"
+#include "client/fast.h"
 #include "client/inbox.h"
 #include "client/link.h"
 #include "client/message.h"
@@ -92,6 +93,8 @@ struct chat {
 	uint64_t request_serial;
 	unsigned n_refused; /* since the last chat_flush() */
 
+	struct fast fast;
+
 	bool is_polled;   /* chat_fd() was asked for */
 	size_t tried_len; /* unsent bytes at the last attempt that found the socket full */
 	char checked[TARGET_LEN_MAX + 1]; /* the last target found valid */
@@ -157,6 +160,17 @@ int session_await(struct chat *chat, bool (*is_done)(struct chat *chat, void *ar
 
 /* At the end of each call: is the descriptor to be readable? */
 void session_settle(struct chat *chat);
+
+/* PACKET_LEN_MAX bytes for whatever is at hand; NULL without memory. */
+char *session_buffer(struct chat *chat);
+
+/* A descriptor of the packet that is being delivered, or that has just arrived; the last
+ * one first, the caller's from now on; -1 when there is none. */
+int session_take_fd(struct chat *chat);
+int session_take_arrived_fd(struct chat *chat);
+
+/* Close it, unless it is -1. */
+void session_drop_fd(int fd);
 
 /* end_error, with its text. */
 int session_ended(struct chat *chat);

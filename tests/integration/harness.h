@@ -131,6 +131,8 @@ struct raw {
 	int fd;
 	char *packet;         /* the last one received; owned */
 	const char *at, *end; /* what is left of a batch */
+	int fds[4];           /* that came with that packet; owned */
+	size_t n_fds;
 };
 
 /* Connect; the second form as another user, which only root can. */
@@ -148,6 +150,9 @@ void raw_close_all(void);
 
 _printf_(2, 3) void raw_send(struct raw *raw, const char *format, ...);
 void raw_send_bytes(struct raw *raw, const void *bytes, size_t len);
+/* The same, with descriptors, which stay the caller's. */
+_printf_(4, 5) void raw_send_fds(
+	struct raw *raw, const int *fds, size_t n_fds, const char *format, ...);
 /* Send if there is room. Returns false when the socket is full. */
 bool raw_try_send(struct raw *raw, const void *bytes, size_t len);
 /* Send these frames as one batch. */

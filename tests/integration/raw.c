@@ -120,6 +120,8 @@ void raw_close(struct raw *raw)
 		if (raws[i] == raw)
 			raws[i] = raws[--n_raws];
 	close(raw->fd);
+	while (raw->n_fds > 0)
+		close(raw->fds[--raw->n_fds]);
 	free(raw->packet);
 	free(raw);
 }
@@ -158,6 +160,32 @@ void raw_send(struct raw *raw, const char *format, ...)
 	raw_send_bytes(raw, frame, (size_t)n);
 }
 
+void raw_send_fds(struct raw *raw, const int *fds, size_t n_fds, const char *format, ...)
+{
+	_Alignas(struct cmsghdr) char control[CMSG_SPACE(8 * sizeof(int))] = { 0 };
+	char frame[1024];
+	struct iovec part = { frame, 0 };
+	struct msghdr msg = {
+		.msg_iov = &part,
+		.msg_iovlen = 1,
+		.msg_control = control,
+		.msg_controllen = CMSG_SPACE(n_fds * sizeof(int)),
+	};
+	struct cmsghdr *header = CMSG_FIRSTHDR(&msg);
+	va_list ap;
+
+	va_start(ap, format);
+	part.iov_len = (size_t)vsnprintf(frame, sizeof frame, format, ap);
+	va_end(ap);
+	assert_true(n_fds > 0 && n_fds <= 8 && part.iov_len < sizeof frame);
+	header->cmsg_level = SOL_SOCKET;
+	header->cmsg_type = SCM_RIGHTS;
+	header->cmsg_len = CMSG_LEN(n_fds * sizeof(int));
+	memcpy(CMSG_DATA(header), fds, n_fds * sizeof(int));
+	if (sendmsg(raw->fd, &msg, MSG_NOSIGNAL) < 0)
+		fail_msg("sendmsg: %s", strerror(errno));
+}
+
 void raw_send_batch_of(struct raw *raw, const char *const frames[])
 {
 	static _Alignas(8) char packet[PACKET_LEN_MAX];
@@ -175,18 +203,39 @@ void raw_send_batch_of(struct raw *raw, const char *const frames[])
 	raw_send_bytes(raw, packet, (size_t)(at - packet));
 }
 
+static void raw_drop_fds(struct raw *raw)
+{
+	while (raw->n_fds > 0)
+		close(raw->fds[--raw->n_fds]);
+}
+
 /* Receive a packet. Returns its length, 0 at the end, -1 when none came. */
 static ssize_t raw_receive(struct raw *raw, int timeout_ms)
 {
+	_Alignas(struct cmsghdr) char control[CMSG_SPACE(sizeof raw->fds)];
+	struct iovec part = { raw->packet, PACKET_LEN_MAX };
+	struct msghdr msg = {
+		.msg_iov = &part,
+		.msg_iovlen = 1,
+		.msg_control = control,
+		.msg_controllen = sizeof control,
+	};
+	struct cmsghdr *header;
 	ssize_t n;
 
 	if (!wait_fd(raw->fd, POLLIN, clock_ms() + (uint64_t)timeout_ms))
 		return -1;
-	n = recv(raw->fd, raw->packet, PACKET_LEN_MAX, MSG_DONTWAIT | MSG_TRUNC);
+	raw_drop_fds(raw);
+	n = recvmsg(raw->fd, &msg, MSG_DONTWAIT | MSG_TRUNC | MSG_CMSG_CLOEXEC);
 	if (n > PACKET_LEN_MAX)
 		fail_msg("a packet of %zd bytes", n);
 	if (n < 0 && errno != ECONNRESET)
 		fail_msg("recv: %s", strerror(errno));
+	header = n > 0 ? CMSG_FIRSTHDR(&msg) : NULL;
+	if (header) {
+		raw->n_fds = (header->cmsg_len - CMSG_LEN(0)) / sizeof(int);
+		memcpy(raw->fds, CMSG_DATA(header), raw->n_fds * sizeof(int));
+	}
 	return n < 0 ? 0 : n;
 }
 

@@ -131,12 +131,13 @@ static void test_users(void **state)
 	raw_expect(raw, "MSG room 1 ~");
 	stats_await(raw, "users",
 		"#a + strangers - connections=2/128 cursors=0/4096 rooms=0/1024 names=1/8 "
-		"bytes=~/33554432 log_bytes=0 said=1 said_bytes=5 rate=1/1000000000 slowed=0");
+		"bytes=~/33554432 ring-bytes=0/16842752 log_bytes=0 said=1 said_bytes=5 "
+		"rate=1/1000000000 slowed=0");
 	raw_send(raw, "#s STATS users");
 	raw_expect(raw, "#s + strangers - ~");
-	raw_expect(raw,
-		"#s + root 0 connections=1/128 cursors=1/4096 rooms=1/1024 names=1/8 "
-		"bytes=~/33554432 log_bytes=4~ said=0 said_bytes=0 rate=0/1000000000 slowed=0");
+	raw_expect(raw, "#s + root 0 connections=1/128 cursors=1/4096 rooms=1/1024 names=1/8 "
+			"bytes=~/33554432 ring-bytes=0/16842752 log_bytes=4~ said=0 said_bytes=0 "
+			"rate=0/1000000000 slowed=0");
 	raw_expect(raw, "#s + nobody 65534 connections=1/128 ~ rate=0/77 slowed=0");
 	raw_expect(raw, "#s * 3");
 	/* of the room, too */

@@ -1,0 +1,318 @@
+/* feed.c - see feed.h. */
+#include "broker/feed.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "broker/broker.h"
+#include "broker/fastpath.h"
+#include "broker/output.h"
+#include "broker/reader.h"
+#include "broker/trace.h"
+#include "protocol/number.h"
+#include "protocol/shared.h"
+
+/* Records that are copied out at once: what an interruption costs to copy again. */
+#define FEED_BATCH 64
+
+/* One for all: what is in it is used up before anything else is read. */
+static _Alignas(64) char feed_buffer[RING_BUFFER_MIN];
+
+int feed_new(struct fast *fast, unsigned slot, struct room *room, struct sealed *memory,
+	uint64_t nonce, uint64_t pos, struct feed **ret_feed)
+{
+	struct feed *feed = calloc(1, sizeof *feed);
+
+	if (!feed)
+		return -ENOMEM;
+	if (ring_reader_init(&feed->reader, memory->at, memory->len, pos, 0)) {
+		free(feed);
+		return RING_E_BAD;
+	}
+	feed->fast = fast;
+	feed->slot = slot;
+	feed->room = room;
+	feed->nonce = nonce;
+	feed->memory = *memory;
+	feed->is_archived = true;
+	feed->end_seq = UINT64_MAX;
+	list_init(&feed->followers);
+	list_init(&feed->end_link);
+	fast->n_feeds++;
+	feed->number = ++fast->broker->n_rings;
+	list_append(&room->feeds, &feed->room_link);
+	list_append(&fast->broker->feeds, &feed->feeds_link);
+	fast->feeds[slot] = feed;
+	fast_set_gate(feed, pos, 0);
+	*ret_feed = feed;
+	return 0;
+}
+
+/* ---- who needs it ---- */
+
+static bool feed_is_needed(const struct feed *feed)
+{
+	return !feed->room->is_ephemeral || feed->room->n_cursors > feed->n_following;
+}
+
+static bool feed_has_relay(const struct feed *feed)
+{
+	list_for_each (link, &feed->followers) {
+		const struct follower *follower = container_of(link, struct follower, feed_link);
+
+		if (follower->state == FOLLOWER_FOLLOWING && !follower->is_direct)
+			return true;
+	}
+	return false;
+}
+
+bool feed_is_read(const struct feed *feed)
+{
+	return !feed->is_finished && (feed->is_archived || feed->is_ending || feed_has_relay(feed));
+}
+
+/* Go to the end of what was put, from the mark on: no more than a capacity, for it may be
+ * written as fast as it is read. */
+static void feed_seek_end(struct feed *feed)
+{
+	struct ring_reader *reader = &feed->reader;
+	struct ring_batch batch;
+	uint64_t mark;
+	int r = ring_reader_seek(reader);
+
+	mark = reader->pos;
+	while (r == 0 && reader->pos - mark < reader->capacity)
+		r = ring_get(reader, feed_buffer, sizeof feed_buffer, UINT32_MAX, &batch);
+	if (r == RING_E_LAPPED)
+		r = ring_reader_seek(reader);
+	if (r == RING_E_BAD)
+		feed_break(feed, "its end can not be found");
+}
+
+void feed_locate(struct feed *feed)
+{
+	if (!feed_is_read(feed))
+		feed_seek_end(feed);
+}
+
+void feed_update(struct feed *feed)
+{
+	bool is_needed = feed_is_needed(feed);
+
+	if (feed->is_finished || feed->is_ending || feed->is_archived == is_needed)
+		return;
+	if (is_needed) {
+		/* the gate first: from there on nothing is overwritten */
+		if (ring_reader_seek(&feed->reader))
+			feed_break(feed, "its mark is not as it should be");
+		fast_set_gate(feed, feed->reader.pos, 0);
+		shared_fence();
+		feed_seek_end(feed);
+	}
+	feed->is_archived = is_needed;
+	fast_set_gate(feed, is_needed ? feed->reader.pos : RING_UNGATED, 0);
+	fast_line_up(feed->fast);
+}
+
+void room_update_feeds(struct room *room)
+{
+	list_for_each (link, &room->feeds)
+		feed_update(container_of(link, struct feed, room_link));
+}
+
+/* ---- archiving ---- */
+
+/* Returns 0 or FEED_E_LATER. */
+static int feed_append(struct feed *feed, const struct ring_message *message)
+{
+	struct fast *fast = feed->fast;
+	struct users *users = &fast->broker->users;
+	struct quota_account *account = fast->user->account;
+	struct text body = { message->payload, message->len };
+	char id[NUMBER_DECIMAL_MAX];
+	uint64_t seq;
+	int r;
+
+	if (!throttle_is_open(&account->throttle, users->now)) {
+		account->throttle.n_waits++;
+		return FEED_E_LATER;
+	}
+	r = room_append(&fast->broker->rooms, feed->room, &fast->author,
+		(struct text){ id, number_put(id, message->ref) }, message->ref, body, &seq);
+	if (r < 0) {
+		fast_set_gate(feed, feed->reader.pos, -r);
+		return FEED_E_LATER;
+	}
+	feed->n_archived++;
+	if (r > 0) /* said before, by the socket or through an earlier broker */
+		return 0;
+	rate_take(&account->throttle.rate);
+	meter_add(&account->said, users->second, 1);
+	meter_add(&account->said_bytes, users->second, body.len);
+	meter_add(&feed->room->appended, users->second, 1);
+	if (fast->session)
+		meter_add(&fast->session->said, users->second, 1);
+	return 0;
+}
+
+/* MESSAGE and what is behind it in BATCH were not taken. */
+static void feed_put_back(
+	struct feed *feed, const struct ring_batch *batch, const struct ring_message *message)
+{
+	const char *record = message->payload - sizeof(struct ring_record);
+
+	feed->reader.pos -= (uint64_t)(batch->end - record);
+	feed->reader.seq = message->seq;
+}
+
+enum {
+	FEED_TAKE_EMPTY = FEED_E_LATER + 1,
+	FEED_TAKE_BROKEN,
+};
+
+/* Take one batch, of records put at UNTIL ns or before. Returns 0, FEED_E_LATER, or an
+ * outcome above. */
+static int feed_take(struct feed *feed, uint64_t until)
+{
+	struct ring_message message;
+	struct ring_batch batch;
+	int r;
+
+	r = ring_get(&feed->reader, feed_buffer, sizeof feed_buffer, FEED_BATCH, &batch);
+	if (r == RING_E_LAPPED && !feed->is_archived)
+		return ring_reader_seek(&feed->reader) ? FEED_TAKE_BROKEN : 0;
+	if (r == RING_E_EMPTY)
+		return FEED_TAKE_EMPTY;
+	if (r) {
+		feed_break(feed, r == RING_E_LAPPED ? "it was written over beyond its gate"
+						    : "a record is not as it should be");
+		return FEED_TAKE_BROKEN;
+	}
+	while (feed->is_archived && ring_batch_next(&batch, &message)) {
+		r = message.time > until ? FEED_TAKE_EMPTY
+		    : message.ref == 0   ? 0 /* a publisher's number is above 0 */
+					 : feed_append(feed, &message);
+		if (r) {
+			feed_put_back(feed, &batch, &message);
+			break;
+		}
+	}
+	if (feed->is_archived && r != FEED_E_LATER)
+		fast_set_gate(feed, feed->reader.pos, 0);
+	return r;
+}
+
+void room_sweep_feeds(struct room *room, const struct feed *except, uint64_t time)
+{
+	list_for_each (link, &room->feeds) {
+		struct feed *feed = container_of(link, struct feed, room_link);
+
+		if (feed != except && feed->is_archived && !feed->is_finished &&
+			ring_is_ready(&feed->reader))
+			(void)feed_take(feed, time);
+	}
+}
+
+/* When the next record was put, if there is another ring to be asked whether one was
+ * put there before. */
+static void feed_sweep_others(struct feed *feed)
+{
+	struct ring_reader peek = feed->reader;
+	struct ring_message message;
+	struct ring_batch batch;
+
+	if (feed->room->feeds.next == feed->room->feeds.prev)
+		return;
+	if (ring_get(&peek, feed_buffer, sizeof feed_buffer, 1, &batch) == 0 &&
+		ring_batch_next(&batch, &message))
+		room_sweep_feeds(feed->room, feed, message.time);
+}
+
+int feed_drain(struct feed *feed)
+{
+	struct broker *broker = feed->fast->broker;
+	int r;
+
+	for (;;) {
+		if (feed->is_archived)
+			feed_sweep_others(feed);
+		r = feed_take(feed, UINT64_MAX);
+		if (r == FEED_TAKE_EMPTY || r == FEED_TAKE_BROKEN)
+			return 0;
+		if (r)
+			return r;
+		if (broker_clock() >= broker->turn_end)
+			return FEED_E_MORE;
+	}
+}
+
+/* ---- the end ---- */
+
+void feed_end(struct feed *feed)
+{
+	if (feed->is_ending)
+		return;
+	if (!feed->is_archived)
+		feed_seek_end(feed); /* where it ends is to be told */
+	feed->is_ending = true;
+	fast_line_up(feed->fast);
+}
+
+void feed_break(struct feed *feed, const char *why)
+{
+	const struct fast *fast = feed->fast;
+	struct text room = room_target(feed->room);
+
+	if (feed->is_finished)
+		return;
+	trace(TRACE_WARNING, "ring uid=%u name=%.*s room=%.*s reason=\"%s\"", fast->user->uid,
+		(int)fast->author.name.len, fast->author.name.data, (int)room.len, room.data, why);
+	feed->is_ending = true;
+	feed_finish(feed);
+}
+
+void feed_finish(struct feed *feed)
+{
+	struct fast *fast = feed->fast;
+	char line[TARGET_LEN_MAX + 64];
+	struct text room = room_target(feed->room);
+	int n;
+
+	if (feed->is_finished)
+		return;
+	feed->is_finished = true;
+	feed->end_seq = feed->room->log.next;
+	fast_set_gate(feed, feed->reader.pos, EPIPE);
+	if (fast->session && feed->is_revoked) {
+		n = snprintf(line, sizeof line, "REVOKED %.*s seq=%lu", (int)room.len, room.data,
+			(unsigned long)feed->reader.seq);
+		output_put(fast->session, (struct text){ line, (size_t)n });
+	}
+	quota_discharge(fast->user->account, QUOTA_RINGS, feed->memory.len);
+	fast->broker->n_passed--;
+	sealed_close(&feed->memory);
+	fast->feeds[feed->slot] = NULL;
+	list_for_each (link, &feed->followers)
+		reader_schedule(container_of(link, struct follower, feed_link)->cursor);
+	feed_release(feed);
+}
+
+void feed_release(struct feed *feed)
+{
+	if (feed->is_finished && list_is_empty(&feed->followers))
+		list_append(&feed->fast->broker->ended, &feed->end_link);
+}
+
+void feed_free(struct feed *feed)
+{
+	struct fast *fast = feed->fast;
+
+	list_unlink(&feed->end_link);
+	list_unlink(&feed->room_link);
+	list_unlink(&feed->feeds_link);
+	rooms_release(&fast->broker->rooms, feed->room);
+	fast->n_feeds--;
+	fast_release(fast);
+	free(feed);
+}

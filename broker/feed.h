@@ -1,0 +1,81 @@
+/* feed.h - the ring of one publisher in one room, as the broker reads it.
+ *
+ * The broker is one more reader. While somebody needs it, it archives the ring in the
+ * room's log, from which everybody else is served, and the gate follows: the publisher
+ * overwrites nothing that was not archived. Nobody needs it in an ephemeral room each of
+ * whose cursors follows the ring itself. chat-ring(7), section ARCHIVE.
+ */
+#pragma once
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "broker/list.h"
+#include "broker/room.h"
+#include "protocol/ring.h"
+#include "protocol/sealed.h"
+
+struct fast;
+
+struct feed {
+	struct list room_link;  /* in room.feeds */
+	struct list feeds_link; /* in broker.feeds, in order of number */
+	struct list end_link;   /* in broker.ended */
+	uint64_t number;        /* counts up over all feeds */
+	struct fast *fast;      /* of the publisher, in whose slot it is until it is finished */
+	unsigned slot;
+	struct room *room;
+	struct sealed memory; /* unmapped when it is finished */
+	struct ring_reader reader;
+	uint64_t nonce;
+	uint64_t end_seq; /* number in the log behind the last of it; UINT64_MAX before that */
+	bool is_archived;
+	bool is_revoked;
+	bool is_ending;   /* what is in it is still taken, then it is finished */
+	bool is_finished; /* nothing more comes of it; followers are told where it ended */
+	struct list followers;
+	unsigned n_following;        /* of these, those that read it themselves */
+	uint64_t n_archived, n_laps; /* records; readers that were overtaken */
+	uint64_t n_wakes;            /* that the broker did */
+};
+
+enum {
+	FEED_E_MORE = 1, /* the turn is over, and there is more */
+	FEED_E_LATER,    /* what is next can not be archived now: a rate, or memory */
+};
+
+/* Take MEMORY over, a ring whose header was not looked at yet, and read it from POS on.
+ * On success it stands in the slot, in the room, and is owned by FAST. Returns 0 with the
+ * feed, RING_E_BAD, or -ENOMEM. */
+int feed_new(struct fast *fast, unsigned slot, struct room *room, struct sealed *memory,
+	uint64_t nonce, uint64_t pos, struct feed **ret_feed);
+
+/* Who needs it may have changed. */
+void feed_update(struct feed *feed);
+
+void room_update_feeds(struct room *room);
+
+/* Have the broker's place in it near the end of what was put. */
+void feed_locate(struct feed *feed);
+
+/* Does the broker look at it at all? */
+bool feed_is_read(const struct feed *feed);
+
+/* Take what was put, until the turn is over. Returns 0 when that was all, or an outcome. */
+int feed_drain(struct feed *feed);
+
+/* Something is about to be appended to ROOM at TIME ns: archive before it what rings hold
+ * that was put earlier, as far as one look at each goes. EXCEPT may be NULL. */
+void room_sweep_feeds(struct room *room, const struct feed *except, uint64_t time);
+
+/* It is to end: when what it holds is taken, or at once with WHY, when the publisher broke
+ * the rules. */
+void feed_end(struct feed *feed);
+void feed_break(struct feed *feed, const char *why);
+
+/* All was taken: let go of the memory and tell its followers. */
+void feed_finish(struct feed *feed);
+
+/* If it is finished, and no follower is left: free it when the round is over. */
+void feed_release(struct feed *feed);
+void feed_free(struct feed *feed);

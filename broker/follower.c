@@ -1,0 +1,368 @@
+/* follower.c - see follower.h. */
+#include "broker/follower.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "broker/broker.h"
+#include "broker/fastpath.h"
+#include "broker/output.h"
+#include "broker/reader.h"
+#include "protocol/frame.h"
+#include "protocol/number.h"
+#include "protocol/record.h"
+
+/* ---- life ---- */
+
+/* Who wakes the reader is not the publisher any more. */
+static void follower_forget_sleeper(struct follower *follower)
+{
+	struct fast *publisher = follower->feed->fast;
+	char line[64];
+	int n;
+
+	/* with the ring it forgets all who read it */
+	if (follower->is_direct && publisher->session && !follower->feed->is_finished) {
+		n = snprintf(line, sizeof line, "SLEEPER slot=%u reader=%lu gone",
+			follower->feed->slot, (unsigned long)follower->cursor->number);
+		output_put(publisher->session, (struct text){ line, (size_t)n });
+	}
+	if (follower->is_direct)
+		publisher->n_direct--;
+	follower->is_direct = follower->is_due = false;
+}
+
+static void follower_set_state(struct follower *follower, enum follower_state state)
+{
+	struct feed *feed = follower->feed;
+	bool was_following = follower->state == FOLLOWER_FOLLOWING;
+
+	follower->state = state;
+	feed->n_following += (state == FOLLOWER_FOLLOWING) - was_following;
+	feed_update(feed);
+}
+
+/* Take a place in the log and one in the ring that mean the same. */
+static void follower_attach(struct follower *follower)
+{
+	struct feed *feed = follower->feed;
+
+	feed_locate(feed);
+	follower->since = feed->room->log.next;
+	follower->pos = feed->reader.pos;
+	follower->seq = feed->reader.seq;
+	follower->is_told = false;
+	follower_set_state(follower, FOLLOWER_FOLLOWING);
+	reader_schedule(follower->cursor);
+}
+
+void follower_new(struct cursor *cursor, struct feed *feed)
+{
+	struct fast *fast = cursor->session->fast;
+	struct follower *follower;
+
+	if (fast->n_followers == RINGS_MAX || quota_charge(fast->user->account, QUOTA_CURSORS, 1))
+		return;
+	follower = calloc(1, sizeof *follower);
+	if (!follower) {
+		quota_discharge(fast->user->account, QUOTA_CURSORS, 1);
+		return;
+	}
+	follower->feed = feed;
+	follower->fast = fast;
+	follower->cursor = cursor;
+	list_append(&feed->followers, &follower->feed_link);
+	list_append(&fast->followers, &follower->fast_link);
+	fast->n_followers++;
+	follower->state = FOLLOWER_CATCHING;
+	follower_attach(follower);
+}
+
+void follower_free(struct follower *follower)
+{
+	struct fast *fast = follower->fast, *publisher = follower->feed->fast;
+	struct feed *feed = follower->feed;
+
+	follower_forget_sleeper(follower);
+	if (follower->state == FOLLOWER_FOLLOWING)
+		feed->n_following--;
+	if (fast->passed == follower)
+		fast->passed = NULL;
+	if (publisher->passed == follower)
+		publisher->passed = NULL;
+	list_unlink(&follower->feed_link);
+	list_unlink(&follower->fast_link);
+	fast->n_followers--;
+	quota_discharge(fast->user->account, QUOTA_CURSORS, 1);
+	free(follower);
+	feed_release(feed);
+}
+
+void followers_join(struct cursor *cursor)
+{
+	list_for_each (link, &cursor->room->feeds) {
+		struct feed *feed = container_of(link, struct feed, room_link);
+
+		if (!feed->is_ending)
+			follower_new(cursor, feed);
+	}
+}
+
+void followers_part(struct cursor *cursor)
+{
+	if (!cursor->is_fast)
+		return;
+	list_for_each (link, &cursor->session->fast->followers) {
+		struct follower *follower = container_of(link, struct follower, fast_link);
+
+		if (follower->cursor == cursor)
+			follower_free(follower);
+	}
+}
+
+/* ---- what it misses ---- */
+
+void follower_resync(struct follower *follower, uint64_t after)
+{
+	const struct log *log = &follower->cursor->room->log;
+
+	if (follower->state != FOLLOWER_FOLLOWING)
+		return;
+	follower->feed->n_laps++;
+	follower->after = after;
+	follower->is_end_told = false;
+	log_seek(log, MIN(MAX(follower->since, log->first), log->next), &follower->at);
+	follower_set_state(follower, FOLLOWER_CATCHING);
+	reader_schedule(follower->cursor);
+}
+
+void follower_refuse(struct follower *follower)
+{
+	follower->is_refused = true;
+	follower_forget_sleeper(follower);
+	follower_resync(follower, 0);
+}
+
+void follower_catch_up(struct follower *follower)
+{
+	if (follower->is_refused)
+		follower_set_state(follower, FOLLOWER_REFUSED);
+	else
+		follower_attach(follower);
+}
+
+struct follower *followers_catching(const struct cursor *cursor)
+{
+	list_for_each (link, &cursor->session->fast->followers) {
+		struct follower *follower = container_of(link, struct follower, fast_link);
+
+		if (follower->cursor == cursor && follower->state == FOLLOWER_CATCHING)
+			return follower;
+	}
+	return NULL;
+}
+
+/* Did the publisher of FEED say this? With its number. */
+static bool feed_has_said(const struct feed *feed, const struct frame *frame, uint64_t *ret_number)
+{
+	const struct author *author = &feed->fast->author;
+	struct text p = frame_get(frame, 6, "p"), label = p;
+	uint64_t uid, value;
+	const char *colon;
+
+	colon = p.data ? memchr(p.data, ':', p.len) : NULL;
+	if (!colon)
+		return false;
+	label.len = (size_t)(colon - p.data);
+	return number_parse(frame->word[5], &uid) && uid == author->uid &&
+	       number_parse_hex(label, &value) && value == author->label &&
+	       number_parse((struct text){ colon + 1, p.len - label.len - 1 }, ret_number);
+}
+
+/* Is record SEQ, which is FRAME, for the socket of CURSOR? */
+static bool cursor_wants(const struct cursor *cursor, const struct follower *catching,
+	struct text record, uint64_t seq)
+{
+	struct frame frame;
+	uint64_t number;
+
+	if (frame_parse(&frame, record) || frame.n_words < 6)
+		return !catching;
+	if (catching)
+		return feed_has_said(catching->feed, &frame, &number) && number > catching->after;
+	list_for_each (link, &cursor->session->fast->followers) {
+		const struct follower *follower = container_of(link, struct follower, fast_link);
+
+		if (follower->cursor == cursor && follower->state == FOLLOWER_FOLLOWING &&
+			seq >= follower->since && seq < follower->feed->end_seq &&
+			feed_has_said(follower->feed, &frame, &number))
+			return false;
+	}
+	return true;
+}
+
+/* Where CURSOR must stop to be told that a ring ended. */
+static uint64_t cursor_border(const struct cursor *cursor)
+{
+	uint64_t border = UINT64_MAX;
+
+	list_for_each (link, &cursor->session->fast->followers) {
+		const struct follower *follower = container_of(link, struct follower, fast_link);
+
+		if (follower->cursor == cursor && !follower->is_end_told &&
+			follower->feed->end_seq > cursor->at.seq)
+			border = MIN(border, follower->feed->end_seq);
+	}
+	return border;
+}
+
+struct follower_cut followers_cut(const struct cursor *cursor, const struct follower *catching,
+	const char *records, size_t len, uint64_t seq)
+{
+	struct follower_cut cut = { 0 };
+
+	uint64_t end = catching ? cursor->at.seq : cursor_border(cursor);
+
+	for (size_t at = 0; at < len && seq < end; seq++) {
+		struct text record = record_frame(records + at);
+		size_t size = record_size(record.len);
+		bool is_wanted = cursor_wants(cursor, catching, record, seq);
+
+		if (is_wanted) {
+			cut.len += size;
+			cut.n++;
+		} else if (cut.n > 0) {
+			break;
+		} else {
+			cut.skip_len += size;
+			cut.n_skipped++;
+		}
+		at += size;
+	}
+	return cut;
+}
+
+/* ---- telling ---- */
+
+/* Is it to be told now, at number AT of the log, that the ring ended? */
+static bool follower_is_end_due(const struct follower *follower, uint64_t at)
+{
+	return follower->feed->is_finished && !follower->is_end_told &&
+	       follower->state != FOLLOWER_CATCHING && at >= follower->feed->end_seq;
+}
+
+static bool follower_is_ring_due(const struct follower *follower, uint64_t at)
+{
+	return !follower->feed->is_finished && !follower->is_told &&
+	       follower->state == FOLLOWER_FOLLOWING && at >= follower->since &&
+	       fast_can_read(follower->fast);
+}
+
+bool followers_are_due(const struct cursor *cursor)
+{
+	list_for_each (link, &cursor->session->fast->followers) {
+		const struct follower *follower = container_of(link, struct follower, fast_link);
+
+		if (follower->cursor != cursor)
+			continue;
+		if (follower->state == FOLLOWER_CATCHING)
+			return true;
+		if (follower->fast->passing == FAST_PASS_NONE &&
+			(follower_is_end_due(follower, cursor->at.seq) ||
+				follower_is_ring_due(follower, cursor->at.seq)))
+			return true;
+	}
+	return false;
+}
+
+bool followers_hold(const struct cursor *cursor)
+{
+	if (cursor->session->fast->passing == FAST_PASS_NONE)
+		return false;
+	list_for_each (link, &cursor->session->fast->followers) {
+		const struct follower *follower = container_of(link, struct follower, fast_link);
+
+		if (follower->cursor == cursor && follower->has_map &&
+			follower_is_end_due(follower, cursor->at.seq))
+			return true;
+	}
+	return false;
+}
+
+/* "VERB room NAME UID [of=USER] p=PUB", and more. */
+static int follower_put_line(char *line, size_t size, const char *verb, const struct feed *feed)
+{
+	struct text room = room_target(feed->room);
+	const struct author *author = &feed->fast->author;
+
+	return snprintf(line, size, "%s %.*s %.*s p=%016lx", verb, (int)room.len, room.data,
+		(int)author->name.len, author->name.data, (unsigned long)author->label);
+}
+
+#define FOLLOWER_LINE_MAX (TARGET_LEN_MAX + AUTHOR_LEN_MAX + 160)
+
+static int follower_tell_ring(struct follower *follower)
+{
+	struct feed *feed = follower->feed;
+	char line[FOLLOWER_LINE_MAX];
+	int n, r;
+
+	n = follower_put_line(line, sizeof line, "RING", feed);
+	n += snprintf(line + n, sizeof line - (size_t)n, " nonce=%016lx at=%lu seq=%lu",
+		(unsigned long)feed->nonce, (unsigned long)follower->pos,
+		(unsigned long)follower->seq);
+	r = fast_pass(follower->fast, FAST_PASS_RING, follower, (struct text){ line, (size_t)n },
+		&feed->memory.fd, follower->has_map ? 0 : 1);
+	if (r == -ETOOMANYREFS) {
+		follower_refuse(follower);
+		return 0;
+	}
+	if (r)
+		return r;
+	follower->has_map = true;
+	follower->is_told = true;
+	follower->is_due = !follower->is_direct && follower->fast->user == feed->fast->user;
+	return 0;
+}
+
+static int follower_tell_end(struct follower *follower)
+{
+	char line[FOLLOWER_LINE_MAX];
+	int n, r;
+
+	if (!follower->has_map) { /* it never heard of it */
+		follower_free(follower);
+		return 0;
+	}
+	n = follower_put_line(line, sizeof line, "UNRING", follower->feed);
+	n += snprintf(line + n, sizeof line - (size_t)n, " seq=%lu",
+		(unsigned long)follower->feed->reader.seq);
+	r = fast_pass(
+		follower->fast, FAST_PASS_END, follower, (struct text){ line, (size_t)n }, NULL, 0);
+	if (r == 0)
+		follower->is_end_told = true;
+	return r;
+}
+
+int followers_flush(struct cursor *cursor)
+{
+	struct fast *fast = cursor->session->fast;
+	int r = 0;
+
+	list_for_each (link, &fast->followers) {
+		struct follower *follower = container_of(link, struct follower, fast_link);
+		bool is_end, is_ring;
+
+		if (follower->cursor != cursor)
+			continue;
+		is_end = follower_is_end_due(follower, cursor->at.seq);
+		is_ring = follower_is_ring_due(follower, cursor->at.seq);
+		if ((!is_end && !is_ring) || fast->passing != FAST_PASS_NONE)
+			continue;
+		r = is_end ? follower_tell_end(follower) : follower_tell_ring(follower);
+		if (r < 0)
+			return r;
+	}
+	return followers_hold(cursor);
+}

@@ -1,0 +1,380 @@
+/* subscription.c - see subscription.h. */
+#include "client/subscription.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "client/session.h"
+#include "protocol/number.h"
+
+/* Batches without anything new, after which the next ring is looked at. */
+#define TURN_BATCHES 4
+
+struct subscription *subscription_find(
+	struct chat *chat, const struct cursor *cursor, uid_t uid, uint64_t label)
+{
+	for (unsigned i = 0; i < chat->fast.n_subscriptions; i++) {
+		struct subscription *subscription = &chat->fast.subscriptions[i];
+
+		if (subscription->memory.at && subscription->cursor == cursor &&
+			subscription->label == label && subscription->uid == uid)
+			return subscription;
+	}
+	return NULL;
+}
+
+void subscription_close(struct chat *chat, struct subscription *subscription)
+{
+	struct fast *fast = &chat->fast;
+
+	if (!subscription->memory.at)
+		return;
+	if (subscription->last > 0)
+		seen_add(&subscription->cursor->seen, subscription->uid, subscription->label,
+			subscription->last);
+	sealed_close(&subscription->memory);
+	free(subscription->buffer);
+	*subscription = (struct subscription){ .memory = SEALED_NONE };
+	while (fast->n_subscriptions > 0 &&
+		!fast->subscriptions[fast->n_subscriptions - 1].memory.at)
+		fast->n_subscriptions--;
+}
+
+void subscriptions_drop(struct chat *chat, const struct cursor *cursor)
+{
+	for (unsigned i = chat->fast.n_subscriptions; i > 0; i--)
+		if (chat->fast.subscriptions[i - 1].cursor == cursor)
+			subscription_close(chat, &chat->fast.subscriptions[i - 1]);
+}
+
+static void subscription_lose(struct subscription *subscription)
+{
+	subscription->state = SUBSCRIPTION_LOST;
+	subscription->expect = subscription->reader.seq;
+}
+
+void subscriptions_suspend(struct chat *chat, const struct cursor *cursor)
+{
+	for (unsigned i = 0; i < chat->fast.n_subscriptions; i++) {
+		struct subscription *subscription = &chat->fast.subscriptions[i];
+
+		if (subscription->memory.at && subscription->cursor == cursor &&
+			subscription->state != SUBSCRIPTION_LOST)
+			subscription_lose(subscription);
+	}
+}
+
+bool subscription_note(struct subscription *subscription, uint64_t n)
+{
+	if (n <= subscription->last)
+		return false;
+	subscription->last = n;
+	if (subscription->state == SUBSCRIPTION_LOST)
+		subscription->expect++;
+	return true;
+}
+
+/* Records before SEQ that were to come, and will not. */
+static int subscription_gap(
+	const struct subscription *subscription, uint64_t seq, struct chat_event *ret_event)
+{
+	*ret_event = (struct chat_event){
+		.type = CHAT_GAP,
+		.target = subscription->cursor->shown,
+		.name = subscription->name,
+		.uid = subscription->uid,
+		.of = subscription->of[0] ? subscription->of : NULL,
+		.from = subscription->expect,
+		.to = seq - 1,
+		.text = "lapped",
+	};
+	return 1;
+}
+
+/* ---- what the stream says ---- */
+
+/* "RING room NAME UID [of=USER] p=PUB nonce=HEX at=POS seq=SEQ" */
+struct announcement {
+	uint64_t uid, label, nonce, pos, seq;
+	struct text name, of;
+};
+
+static bool announcement_read(const struct frame *frame, struct announcement *ret_announcement)
+{
+	struct announcement a = { .of = frame_get(frame, 4, "of") };
+	struct text p = frame_get(frame, 4, "p"), seq = frame_get(frame, 4, "seq");
+	struct text nonce = frame_get(frame, 4, "nonce"), at = frame_get(frame, 4, "at");
+
+	if (frame->n_words < 6 || !number_parse(frame->word[3], &a.uid) || a.uid > UINT32_MAX ||
+		!p.data || !number_parse_hex(p, &a.label) || !seq.data ||
+		!number_parse(seq, &a.seq) || (nonce.data && !number_parse_hex(nonce, &a.nonce)) ||
+		(at.data && !number_parse(at, &a.pos)))
+		return false;
+	a.name = frame->word[2];
+	if (a.name.len > NAME_LEN_MAX || a.of.len > NAME_LEN_MAX)
+		return false;
+	*ret_announcement = a;
+	return true;
+}
+
+static struct subscription *subscription_free_place(struct chat *chat)
+{
+	struct fast *fast = &chat->fast;
+
+	for (unsigned i = 0; fast->subscriptions && i < RINGS_MAX; i++)
+		if (!fast->subscriptions[i].memory.at) {
+			fast->n_subscriptions = MAX(fast->n_subscriptions, i + 1);
+			return &fast->subscriptions[i];
+		}
+	return NULL;
+}
+
+/* Map what came with the frame. NULL when that can not be. */
+static struct subscription *subscription_open(
+	struct chat *chat, struct cursor *cursor, const struct announcement *a)
+{
+	struct subscription *subscription = subscription_free_place(chat);
+	struct subscription fresh = {
+		.cursor = cursor,
+		.uid = (uid_t)a->uid,
+		.label = a->label,
+		.nonce = a->nonce,
+		.memory = SEALED_NONE,
+	};
+	int fd = session_take_fd(chat);
+
+	if (!subscription || fd < 0 ||
+		sealed_map(&fresh.memory, fd, (uid_t)a->uid, RING_HEADER_LEN + RING_CAPACITY_MIN,
+			RING_HEADER_LEN + RING_CAPACITY_MAX) < 0) {
+		session_drop_fd(fd);
+		return NULL;
+	}
+	sealed_close_fd(&fresh.memory);
+	fresh.buffer = aligned_alloc(64, RING_BUFFER_MIN);
+	if (!fresh.buffer || ring_reader_init(&fresh.reader, fresh.memory.at, fresh.memory.len,
+				     a->pos, a->seq)) {
+		free(fresh.buffer);
+		sealed_close(&fresh.memory);
+		return NULL;
+	}
+	memcpy(fresh.name, a->name.data, a->name.len);
+	memcpy(fresh.of, a->of.data ? a->of.data : "", a->of.data ? a->of.len : 0);
+	fresh.last = seen_highest(&cursor->seen, fresh.uid, fresh.label);
+	*subscription = fresh;
+	return subscription;
+}
+
+static int deliver_ring(struct chat *chat, const struct announcement *a, struct cursor *cursor,
+	struct chat_event *ret_event)
+{
+	struct subscription *subscription =
+		subscription_find(chat, cursor, (uid_t)a->uid, a->label);
+
+	if (subscription && subscription->nonce != a->nonce) {
+		subscription_close(chat, subscription);
+		subscription = NULL;
+	}
+	if (!subscription) {
+		subscription = subscription_open(chat, cursor, a);
+		if (subscription)
+			chat->fast.n_tooks++;
+		else
+			chat->fast.n_refusals++;
+		return 0;
+	}
+	/* it has it already: from an earlier connection, or it was lost */
+	session_drop_fd(session_take_fd(chat));
+	chat->fast.n_tooks++;
+	if (subscription->state != SUBSCRIPTION_LOST || a->pos % RING_LINE != 0)
+		return 0;
+	subscription->state = SUBSCRIPTION_READING;
+	subscription->reader.pos = a->pos;
+	subscription->reader.seq = a->seq;
+	subscription->has_head = false;
+	subscription->batch.at = subscription->batch.end;
+	subscription->is_loose = a->seq == 0;
+	if (a->seq > subscription->expect)
+		return subscription_gap(subscription, a->seq, ret_event);
+	return 0;
+}
+
+static int deliver_end(struct chat *chat, const struct announcement *a, struct cursor *cursor,
+	struct chat_event *ret_event)
+{
+	struct subscription *subscription =
+		subscription_find(chat, cursor, (uid_t)a->uid, a->label);
+	bool is_gap;
+
+	if (!subscription) {
+		chat->fast.n_tooks++;
+		return 0;
+	}
+	if (subscription->state != SUBSCRIPTION_LOST) {
+		subscription->state = SUBSCRIPTION_ENDING;
+		subscription->until = a->seq;
+		return 0; /* TOOK follows when it was read to its end */
+	}
+	is_gap = a->seq > subscription->expect;
+	if (is_gap) {
+		subscription_gap(subscription, a->seq, ret_event);
+		/* the subscription goes; the name in the frame stays */
+		((char *)a->name.data)[a->name.len] = '\0';
+		ret_event->name = a->name.data;
+		ret_event->of = NULL;
+	}
+	subscription_close(chat, subscription);
+	chat->fast.n_tooks++;
+	return is_gap;
+}
+
+int subscription_deliver(struct chat *chat, const struct frame *frame, struct cursor *cursor,
+	struct chat_event *ret_event)
+{
+	struct announcement a;
+
+	if (!announcement_read(frame, &a)) {
+		chat->fast.n_refusals++;
+		return 0;
+	}
+	return frame->verb == VERB_RING ? deliver_ring(chat, &a, cursor, ret_event)
+					: deliver_end(chat, &a, cursor, ret_event);
+}
+
+/* ---- reading ---- */
+
+/* All that was in it is delivered. */
+static void subscription_finish(struct chat *chat, struct subscription *subscription)
+{
+	subscription_close(chat, subscription);
+	chat->fast.n_tooks++;
+}
+
+/* It was overtaken, or the writer is not to be trusted. The log has what was missed, but
+ * in an ephemeral room: there it goes on where it can, and says so. */
+static void subscription_repair(struct subscription *subscription, int outcome)
+{
+	struct ring_reader *reader = &subscription->reader;
+
+	if (!subscription->is_loose)
+		subscription->expect = reader->seq;
+	if (subscription->cursor->is_ephemeral && outcome == RING_E_LAPPED &&
+		ring_reader_seek(reader) == 0) {
+		subscription->is_loose = true;
+		return;
+	}
+	subscription->state = SUBSCRIPTION_LOST;
+	subscription->is_resync_due = true;
+}
+
+static bool subscription_has_ended(const struct subscription *subscription)
+{
+	return subscription->state == SUBSCRIPTION_ENDING && subscription->until > 0 &&
+	       subscription->reader.seq >= subscription->until;
+}
+
+/* Have a head, if there is something. */
+static void subscription_look(struct chat *chat, struct subscription *subscription)
+{
+	int n_batches = 0, r;
+
+	if (!subscription->memory.at || subscription->has_head ||
+		subscription->state == SUBSCRIPTION_LOST)
+		return;
+	do {
+		if (ring_batch_next(&subscription->batch, &subscription->head)) {
+			subscription->has_head = subscription->head.ref > subscription->last;
+			n_batches--; /* was counted when it was read */
+			continue;
+		}
+		if (subscription_has_ended(subscription)) {
+			subscription_finish(chat, subscription);
+			return;
+		}
+		r = ring_get(&subscription->reader, subscription->buffer, RING_BUFFER_MIN,
+			UINT32_MAX, &subscription->batch);
+		if (r == RING_E_EMPTY) {
+			if (subscription->state == SUBSCRIPTION_ENDING && subscription->until == 0)
+				subscription_finish(chat, subscription);
+			return;
+		}
+		if (r) {
+			subscription_repair(subscription, r);
+			return;
+		}
+	} while (!subscription->has_head && ++n_batches < TURN_BATCHES);
+}
+
+static int subscription_take(
+	struct chat *chat, struct subscription *subscription, struct chat_event *ret_event)
+{
+	const struct ring_message *head = &subscription->head;
+
+	if (subscription->is_loose) { /* what was lost ends here */
+		subscription->is_loose = false;
+		if (head->seq > subscription->expect)
+			return subscription_gap(subscription, head->seq, ret_event);
+	}
+	subscription->has_head = false;
+	subscription->last = head->ref;
+	*ret_event = (struct chat_event){
+		.type = CHAT_MESSAGE,
+		.target = subscription->cursor->shown,
+		.seq = 0,
+		.time = head->time,
+		.name = subscription->name,
+		.uid = subscription->uid,
+		.of = subscription->of[0] ? subscription->of : NULL,
+		.own = subscription->label == chat->publisher && subscription->uid == chat->uid,
+		.body = head->payload,
+		.len = head->len,
+		.from = 0,
+		.to = 0,
+		.id = 0,
+		.code = NULL,
+		.text = NULL,
+		.ended = false,
+	};
+	return 1;
+}
+
+static struct subscription *subscriptions_first(struct chat *chat)
+{
+	struct subscription *first = NULL;
+
+	for (unsigned i = 0; i < chat->fast.n_subscriptions; i++) {
+		struct subscription *subscription = &chat->fast.subscriptions[i];
+
+		subscription_look(chat, subscription);
+		if (subscription->has_head &&
+			(!first || subscription->head.time < first->head.time))
+			first = subscription;
+	}
+	return first;
+}
+
+int subscriptions_next(struct chat *chat, struct chat_event *ret_event)
+{
+	struct subscription *first = subscriptions_first(chat);
+
+	if (!first)
+		return 0;
+	/* Whatever this one may answer was put before it, and so can be seen now: look again
+	 * at those that were empty when they were passed. */
+	if (chat->fast.n_subscriptions > 1)
+		first = subscriptions_first(chat);
+	return subscription_take(chat, first, ret_event);
+}
+
+bool subscriptions_are_ready(const struct chat *chat)
+{
+	for (unsigned i = 0; i < chat->fast.n_subscriptions; i++) {
+		const struct subscription *subscription = &chat->fast.subscriptions[i];
+
+		if (subscription->memory.at && subscription->state != SUBSCRIPTION_LOST &&
+			(subscription->has_head ||
+				subscription->batch.at < subscription->batch.end ||
+				ring_is_ready(&subscription->reader)))
+			return true;
+	}
+	return false;
+}

@@ -1,0 +1,67 @@
+/* subscription.h - a ring of somebody else that this chat reads.
+ *
+ * The broker says in the stream of a room when to begin, and where, and when it is over,
+ * so what comes from the log and what comes from the ring are one sequence. Beside that
+ * the publisher's numbers tell what was had already. chat-ring(7), section HAND-OVER.
+ */
+#pragma once
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#include "client/chat.h"
+#include "protocol/limits.h"
+#include "protocol/ring.h"
+#include "protocol/sealed.h"
+
+struct chat;
+struct cursor;
+struct frame;
+
+enum subscription_state {
+	SUBSCRIPTION_READING,
+	SUBSCRIPTION_LOST,   /* it was overtaken, or packets were dropped: RING will tell */
+	SUBSCRIPTION_ENDING, /* to be read up to record UNTIL */
+};
+
+struct subscription {
+	struct sealed memory; /* owned; at is NULL: this one is not in use */
+	struct ring_reader reader;
+	enum subscription_state state;
+	struct cursor *cursor; /* borrowed */
+	uint64_t label, nonce;
+	uid_t uid;
+	char name[NAME_LEN_MAX + 1], of[NAME_LEN_MAX + 1]; /* of "" if there is none */
+	char *buffer;                                      /* owned */
+	struct ring_batch batch;                           /* of it, what was not delivered */
+	struct ring_message head;                          /* the next to be delivered */
+	bool has_head;
+	bool is_resync_due;
+	uint64_t last;   /* highest of the publisher's numbers that were delivered */
+	uint64_t expect; /* after it was lost: the record that would have been next, */
+	bool is_loose;   /* and what begins now may be beyond it */
+	uint64_t until;  /* while ENDING; 0: to where it is empty */
+};
+
+/* The one of LABEL and UID in CURSOR's room, or NULL. */
+struct subscription *subscription_find(
+	struct chat *chat, const struct cursor *cursor, uid_t uid, uint64_t label);
+
+/* RING or UNRING, in the stream of CURSOR. Returns 1 with an event, or 0. */
+int subscription_deliver(struct chat *chat, const struct frame *frame, struct cursor *cursor,
+	struct chat_event *ret_event);
+
+/* A message of its publisher, number N, came from the log. True when it is new. */
+bool subscription_note(struct subscription *subscription, uint64_t n);
+
+/* The cursor goes, or what it was sent was dropped. */
+void subscriptions_drop(struct chat *chat, const struct cursor *cursor);
+void subscriptions_suspend(struct chat *chat, const struct cursor *cursor);
+void subscription_close(struct chat *chat, struct subscription *subscription);
+
+/* The next event of any ring: of several the one that was put first. 1 or 0. */
+int subscriptions_next(struct chat *chat, struct chat_event *ret_event);
+
+/* Is there something in one of them? */
+bool subscriptions_are_ready(const struct chat *chat);
