@@ -201,14 +201,11 @@ static uint64_t commit_size(uint32_t commit, uint64_t payload_max, uint64_t left
 	return size;
 }
 
-/* Pass over a pad, if there is one. */
-static int ring_skip_pad(struct ring_reader *reader)
+/* Pass over a pad. */
+static int ring_skip_pad(struct ring_reader *reader, uint32_t commit)
 {
 	uint64_t offset = reader->pos & (reader->capacity - 1), pad = reader->capacity - offset;
-	uint32_t commit = shared_acquire32(&ring_at(reader, reader->pos)->commit);
 
-	if (commit >> RING_KIND_SHIFT != RING_PAD)
-		return 0;
 	/* at the very start there is always room: two pads never follow each other */
 	if ((commit & RING_BYTES_MASK) != pad || offset == 0)
 		return ring_outcome(reader, RING_E_BAD);
@@ -218,16 +215,19 @@ static int ring_skip_pad(struct ring_reader *reader)
 	return 0;
 }
 
-/* How many bytes of records lie together from the reader's place on. */
-static int ring_run(
-	const struct ring_reader *reader, size_t size, unsigned n_max, uint64_t *ret_len)
+/* How many bytes of records lie together from the reader's place on, where COMMIT is the
+ * word of the first. */
+static int ring_run(const struct ring_reader *reader, uint32_t commit, size_t size, unsigned n_max,
+	uint64_t *ret_len)
 {
 	uint64_t left = reader->capacity - (reader->pos & (reader->capacity - 1)), len = 0;
 
 	for (unsigned n = 0; n < n_max && len < left; n++) {
-		uint32_t commit = shared_acquire32(&ring_at(reader, reader->pos + len)->commit);
-		uint64_t need = commit_size(commit, reader->payload_max, left - len);
+		uint64_t need;
 
+		if (n > 0)
+			commit = shared_acquire32(&ring_at(reader, reader->pos + len)->commit);
+		need = commit_size(commit, reader->payload_max, left - len);
 		if (need == 0 && len == 0)
 			return ring_outcome(reader, commit ? RING_E_BAD : RING_E_EMPTY);
 		if (need == 0 || need > size - len)
@@ -260,12 +260,17 @@ static bool ring_prove(
 int ring_get(struct ring_reader *reader, char *buffer, size_t size, unsigned n_max,
 	struct ring_batch *ret_batch)
 {
+	uint32_t commit = shared_acquire32(&ring_at(reader, reader->pos)->commit);
 	uint64_t len, seq;
-	int r;
+	int r = 0;
 
-	r = ring_skip_pad(reader);
+	/* each word is loaded once: it may have become something else since */
+	if (commit >> RING_KIND_SHIFT == RING_PAD) {
+		r = ring_skip_pad(reader, commit);
+		commit = shared_acquire32(&ring_at(reader, reader->pos)->commit);
+	}
 	if (r == 0)
-		r = ring_run(reader, size, n_max, &len);
+		r = ring_run(reader, commit, size, n_max, &len);
 	if (r)
 		return r;
 	shared_copy_out(buffer, ring_at(reader, reader->pos), len);
