@@ -50,7 +50,8 @@ void subscriptions_drop(struct chat *chat, const struct cursor *cursor)
 static void subscription_lose(struct subscription *subscription)
 {
 	subscription->state = SUBSCRIPTION_LOST;
-	subscription->expect = subscription->reader.seq;
+	subscription->has_head = false;
+	subscription->batch.at = subscription->batch.end;
 }
 
 void subscriptions_suspend(struct chat *chat, const struct cursor *cursor)
@@ -69,14 +70,13 @@ bool subscription_note(struct subscription *subscription, uint64_t n)
 	if (n <= subscription->last)
 		return false;
 	subscription->last = n;
-	if (subscription->state == SUBSCRIPTION_LOST)
-		subscription->expect++;
+	subscription->next += subscription->next > 0;
 	return true;
 }
 
 /* Records before SEQ that were to come, and will not. */
-static int subscription_gap(
-	const struct subscription *subscription, uint64_t seq, struct chat_event *ret_event)
+static int subscription_miss(
+	struct subscription *subscription, uint64_t seq, struct chat_event *ret_event)
 {
 	*ret_event = (struct chat_event){
 		.type = CHAT_GAP,
@@ -84,10 +84,11 @@ static int subscription_gap(
 		.name = subscription->name,
 		.uid = subscription->uid,
 		.of = subscription->of[0] ? subscription->of : NULL,
-		.from = subscription->expect,
+		.from = subscription->next,
 		.to = seq - 1,
 		.text = "lapped",
 	};
+	subscription->next = seq;
 	return 1;
 }
 
@@ -159,6 +160,7 @@ static struct subscription *subscription_open(
 	}
 	memcpy(fresh.name, a->name.data, a->name.len);
 	memcpy(fresh.of, a->of.data ? a->of.data : "", a->of.data ? a->of.len : 0);
+	fresh.next = a->seq;
 	fresh.last = seen_highest(&cursor->seen, fresh.uid, fresh.label);
 	*subscription = fresh;
 	return subscription;
@@ -190,11 +192,9 @@ static int deliver_ring(struct chat *chat, const struct announcement *a, struct 
 	subscription->state = SUBSCRIPTION_READING;
 	subscription->reader.pos = a->pos;
 	subscription->reader.seq = a->seq;
-	subscription->has_head = false;
-	subscription->batch.at = subscription->batch.end;
 	subscription->is_loose = a->seq == 0;
-	if (a->seq > subscription->expect)
-		return subscription_gap(subscription, a->seq, ret_event);
+	if (subscription->next > 0 && a->seq > subscription->next)
+		return subscription_miss(subscription, a->seq, ret_event);
 	return 0;
 }
 
@@ -214,9 +214,9 @@ static int deliver_end(struct chat *chat, const struct announcement *a, struct c
 		subscription->until = a->seq;
 		return 0; /* TOOK follows when it was read to its end */
 	}
-	is_gap = a->seq > subscription->expect;
+	is_gap = subscription->next > 0 && a->seq > subscription->next;
 	if (is_gap) {
-		subscription_gap(subscription, a->seq, ret_event);
+		subscription_miss(subscription, a->seq, ret_event);
 		/* the subscription goes; the name in the frame stays */
 		((char *)a->name.data)[a->name.len] = '\0';
 		ret_event->name = a->name.data;
@@ -255,14 +255,12 @@ static void subscription_repair(struct subscription *subscription, int outcome)
 {
 	struct ring_reader *reader = &subscription->reader;
 
-	if (!subscription->is_loose)
-		subscription->expect = reader->seq;
 	if (subscription->cursor->is_ephemeral && outcome == RING_E_LAPPED &&
 		ring_reader_seek(reader) == 0) {
 		subscription->is_loose = true;
 		return;
 	}
-	subscription->state = SUBSCRIPTION_LOST;
+	subscription_lose(subscription);
 	subscription->is_resync_due = true;
 }
 
@@ -277,6 +275,9 @@ static void subscription_look(struct chat *chat, struct subscription *subscripti
 {
 	int n_batches = 0, r;
 
+	/* it may have come from the log meanwhile */
+	if (subscription->has_head && subscription->head.ref <= subscription->last)
+		subscription->has_head = false;
 	if (!subscription->memory.at || subscription->has_head ||
 		subscription->state == SUBSCRIPTION_LOST)
 		return;
@@ -311,11 +312,12 @@ static int subscription_take(
 
 	if (subscription->is_loose) { /* what was lost ends here */
 		subscription->is_loose = false;
-		if (head->seq > subscription->expect)
-			return subscription_gap(subscription, head->seq, ret_event);
+		if (subscription->next > 0 && head->seq > subscription->next)
+			return subscription_miss(subscription, head->seq, ret_event);
 	}
 	subscription->has_head = false;
 	subscription->last = head->ref;
+	subscription->next = head->seq + 1;
 	*ret_event = (struct chat_event){
 		.type = CHAT_MESSAGE,
 		.target = subscription->cursor->shown,

@@ -39,8 +39,8 @@ struct subscription {
 	bool has_head;
 	bool is_resync_due;
 	uint64_t last;   /* highest of the publisher's numbers that were delivered */
-	uint64_t expect; /* after it was lost: the record that would have been next, */
-	bool is_loose;   /* and what begins now may be beyond it */
+	uint64_t next;   /* record behind it, by whichever way it came; 0: not known yet */
+	bool is_loose;   /* after it was lost: what begins now may be beyond that */
 	uint64_t until;  /* while ENDING; 0: to where it is empty */
 };
 
