@@ -336,17 +336,6 @@ void fast_count_packet(struct fast *fast)
 
 /* ---- rings ---- */
 
-struct feed *fast_find_feed(const struct session *session, const struct room *room)
-{
-	for (unsigned i = 0; i < RINGS_MAX; i++) {
-		struct feed *feed = session->fast->feeds[i];
-
-		if (feed && feed->room == room)
-			return feed;
-	}
-	return NULL;
-}
-
 void fast_set_gate(const struct feed *feed, uint64_t gate, int error)
 {
 	struct control_page *page = fast_page(feed->fast);
@@ -369,8 +358,14 @@ static const char *offer_check(struct session *session, struct room *room, unsig
 		return "FAST was not said, or its page was not taken";
 	if (room_is_conversation(room) || room_is_wall(room))
 		return "there are no rings in conversations and on the wall";
-	if (fast_find_feed(session, room))
-		return "there is one already";
+	/* of this publisher, which is its user and label, whichever connection it has */
+	list_for_each (link, &room->feeds) {
+		const struct feed *feed = container_of(link, struct feed, room_link);
+
+		if (!feed->is_finished && feed->fast->author.uid == fast->author.uid &&
+			feed->fast->author.label == fast->author.label)
+			return "there is one already";
+	}
 	for (unsigned i = 0; i < RINGS_MAX; i++)
 		if (!fast->feeds[i]) {
 			*ret_slot = i;
@@ -395,7 +390,7 @@ static int offer_map(struct session *session, struct sealed *ret_memory)
 }
 
 int fast_offer(struct session *session, const struct frame *frame, struct room *room,
-	uint64_t nonce, uint64_t pos)
+	uint64_t nonce, uint64_t pos, uint64_t seq)
 {
 	struct quota_account *account = session->user->account;
 	struct fast *fast = session->fast;
@@ -420,7 +415,7 @@ int fast_offer(struct session *session, const struct frame *frame, struct room *
 		sealed_close(&memory);
 		return 0;
 	}
-	r = feed_new(fast, slot, room, &memory, nonce, pos, &feed);
+	r = feed_new(fast, slot, room, &memory, nonce, pos, seq, &feed);
 	if (r) {
 		quota_discharge(account, QUOTA_RINGS, memory.len);
 		sealed_close(&memory);
@@ -521,8 +516,11 @@ static void fast_look_at(struct feed *feed, struct fast_look *look)
 static void fast_arm(struct fast *fast)
 {
 	struct control_page *page = fast_page(fast);
+	bool is_read = false;
 
-	if (!page)
+	for (unsigned i = 0; i < RINGS_MAX; i++)
+		is_read |= fast->feeds[i] && feed_is_read(fast->feeds[i]);
+	if (!page || !is_read) /* nobody needs to be told */
 		return;
 	shared_release32(&page->bell, page->bell + 1);
 	shared_fence();

@@ -71,13 +71,10 @@ struct fast {
 /* The requests; each answers. Returns 0 or DISPATCH_E_WAIT. */
 int fast_open(struct session *session, const struct frame *frame);
 int fast_offer(struct session *session, const struct frame *frame, struct room *room,
-	uint64_t nonce, uint64_t pos);
+	uint64_t nonce, uint64_t pos, uint64_t seq);
 int fast_bell(struct session *session, const struct frame *frame);
 void fast_take_waker(struct session *session, const struct frame *frame);
 void fast_took(struct session *session, bool is_refused);
-
-/* The feed of SESSION in ROOM, or NULL. */
-struct feed *fast_find_feed(const struct session *session, const struct room *room);
 
 /* Has it taken its page, and can it be woken? */
 bool fast_can_read(const struct fast *fast);

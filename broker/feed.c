@@ -20,13 +20,13 @@
 static _Alignas(64) char feed_buffer[RING_BUFFER_MIN];
 
 int feed_new(struct fast *fast, unsigned slot, struct room *room, struct sealed *memory,
-	uint64_t nonce, uint64_t pos, struct feed **ret_feed)
+	uint64_t nonce, uint64_t pos, uint64_t seq, struct feed **ret_feed)
 {
 	struct feed *feed = calloc(1, sizeof *feed);
 
 	if (!feed)
 		return -ENOMEM;
-	if (ring_reader_init(&feed->reader, memory->at, memory->len, pos, 0)) {
+	if (ring_reader_init(&feed->reader, memory->at, memory->len, pos, seq)) {
 		free(feed);
 		return RING_E_BAD;
 	}

@@ -44,11 +44,12 @@ enum {
 	FEED_E_LATER,    /* what is next can not be archived now: a rate, or memory */
 };
 
-/* Take MEMORY over, a ring whose header was not looked at yet, and read it from POS on.
+/* Take MEMORY over, a ring whose header was not looked at yet, and read it from POS on,
+ * where record SEQ is or will be.
  * On success it stands in the slot, in the room, and is owned by FAST. Returns 0 with the
  * feed, RING_E_BAD, or -ENOMEM. */
 int feed_new(struct fast *fast, unsigned slot, struct room *room, struct sealed *memory,
-	uint64_t nonce, uint64_t pos, struct feed **ret_feed);
+	uint64_t nonce, uint64_t pos, uint64_t seq, struct feed **ret_feed);
 
 /* Who needs it may have changed. */
 void feed_update(struct feed *feed);

@@ -20,8 +20,9 @@ int handle_bell(struct session *session, const struct frame *frame)
 int handle_ring(struct session *session, const struct frame *frame)
 {
 	struct text nonce_word = frame_get(frame, 2, "nonce"), at = frame_get(frame, 2, "at");
+	struct text seq_word = frame_get(frame, 2, "seq");
 	struct rooms *rooms = &session->broker->rooms;
-	uint64_t nonce, pos = 0;
+	uint64_t nonce, pos = 0, seq = 1;
 	struct room *room;
 	int r;
 
@@ -31,8 +32,10 @@ int handle_ring(struct session *session, const struct frame *frame)
 		return 0;
 	}
 	if (!nonce_word.data || !number_parse_hex(nonce_word, &nonce) ||
-		(at.data && !number_parse(at, &pos))) {
-		answer_refuse(session, frame, CODE_ARGS, "nonce= or at= is missing or malformed");
+		(at.data && !number_parse(at, &pos)) ||
+		(seq_word.data && (!number_parse(seq_word, &seq) || seq == 0))) {
+		answer_refuse(
+			session, frame, CODE_ARGS, "nonce=, at= or seq= is missing or malformed");
 		return 0;
 	}
 	r = handle_target_room(session, frame, frame->word[1], true, &room);
@@ -41,7 +44,7 @@ int handle_ring(struct session *session, const struct frame *frame)
 	if (!handle_room_mode(frame, room))
 		answer_refuse(session, frame, CODE_ARGS, "mode= is malformed");
 	else
-		r = fast_offer(session, frame, room, nonce, pos);
+		r = fast_offer(session, frame, room, nonce, pos, seq);
 	rooms_release(rooms, room);
 	return r;
 }

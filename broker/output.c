@@ -326,8 +326,6 @@ static int output_flush_fast(struct bundle *bundle, struct cursor *cursor)
 	if (r < 0)
 		return r;
 	if (catching) {
-		if (catching->at.seq < log->first)
-			log_seek(log, log->first, &catching->at);
 		if (catching->at.seq < cursor->at.seq)
 			return bundle_add_wanted(bundle, cursor, log, &catching->at, catching);
 		follower_catch_up(catching);
@@ -407,6 +405,27 @@ static int output_flush_presence(struct bundle *bundle, struct cursor *cursor)
 	return output_flush_log(bundle, cursor, log, &presence->at);
 }
 
+/* What retention took from under the cursor, and what it was still to be sent of a ring. */
+static int output_flush_retention(struct bundle *bundle, struct cursor *cursor)
+{
+	const struct log *log = &cursor->room->log;
+	struct follower *catching = cursor->is_fast ? followers_catching(cursor) : NULL;
+	uint64_t from = catching ? MIN(catching->at.seq, cursor->at.seq) : cursor->at.seq;
+	int r;
+
+	if (from >= log->first)
+		return 0;
+	r = output_send_gap(bundle, cursor->room, from, log->first - 1, "retention");
+	if (r < 0)
+		return r;
+	bundle->session->broker->n_gap_records += log->first - from;
+	if (catching)
+		log_seek(log, log->first, &catching->at);
+	if (cursor->at.seq < log->first)
+		log_seek(log, log->first, &cursor->at);
+	return 0;
+}
+
 /* Send one slice for CURSOR, after what must be said before it. */
 static int output_flush_cursor(struct bundle *bundle, struct cursor *cursor)
 {
@@ -420,14 +439,8 @@ static int output_flush_cursor(struct bundle *bundle, struct cursor *cursor)
 		if (r == 0)
 			cursor->reset_from = 0;
 	}
-	if (r == 0 && cursor->at.seq < log->first) {
-		r = output_send_gap(
-			bundle, cursor->room, cursor->at.seq, log->first - 1, "retention");
-		if (r == 0) {
-			bundle->session->broker->n_gap_records += log->first - cursor->at.seq;
-			log_seek(log, log->first, &cursor->at);
-		}
-	}
+	if (r == 0)
+		r = output_flush_retention(bundle, cursor);
 	if (r < 0)
 		return r;
 	return cursor->is_fast ? output_flush_fast(bundle, cursor)

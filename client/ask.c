@@ -146,7 +146,7 @@ int script_stats(const struct settings *settings, int argc, char **argv)
 	char request[16] = "STATS";
 
 	if (argc > 1 || (argc == 1 && strcmp(argv[0], "sessions") && strcmp(argv[0], "users") &&
-				strcmp(argv[0], "rings"))))
+				strcmp(argv[0], "rings")))
 		return complain_usage("stats takes nothing, or sessions, users or rings");
 	if (argc == 1)
 		snprintf(request, sizeof(request), "STATS %s", argv[0]);

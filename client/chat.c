@@ -517,6 +517,12 @@ PUBLIC int chat_send(
 
 	if (chat->state == SESSION_ENDED)
 		return session_ended(chat);
+	if (chat->state == SESSION_UP && publication_is_at_hand(chat->fast.last, say.target) &&
+		len <= BODY_LEN_MAX) {
+		r = publication_say(chat, say.target, body, len, flags);
+		if (r <= 0)
+			return r;
+	}
 	if (!chat_check_target(chat, say.target))
 		return session_fail(chat, -EINVAL, "%.80s: not a room or @name", target);
 	if (len > BODY_LEN_MAX)
@@ -624,6 +630,13 @@ PUBLIC int chat_receive(struct chat *chat, struct chat_event *ret_event, int tim
 {
 	uint64_t deadline = 0;
 
+	/* most that comes through rings is at hand already */
+	if (chat->fast.n_subscriptions == 1 && chat->fast.n_turns < RINGS_TURN_MAX &&
+		!chat->fast.is_unrung && outbox_unsent(&chat->outbox) == 0 &&
+		subscription_next_at_hand(chat, ret_event)) {
+		chat->fast.n_turns++;
+		return 1;
+	}
 	if (outbox_unsent(&chat->outbox) > 0 && !chat->link.is_blocked)
 		session_push(chat);
 	if (chat->fast.is_unrung)

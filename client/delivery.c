@@ -155,6 +155,12 @@ static int deliver_gap(struct chat *chat, const struct frame *frame, struct chat
 		return delivery_gap(ret_event, cursor, from, to, reason);
 	if (to < from || to == UINT64_MAX)
 		return DELIVERY_E_JUNK;
+	if (cursor->is_fast) { /* it may have been caught up from further back */
+		cursor->is_loose = false;
+		cursor->next = MAX(cursor->next, to + 1);
+		subscriptions_note_gap(chat, cursor);
+		return delivery_gap(ret_event, cursor, from, to, reason);
+	}
 	if (!cursor->is_loose) {
 		if (to < cursor->next)
 			return DELIVERY_E_NONE;

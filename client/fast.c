@@ -17,6 +17,8 @@
 /* Looks at the rings between two at the clock, while looking before a sleep. */
 #define LOOKS_PER_CLOCK 64
 
+#define OFFER_AGAIN_NS (1000 * (uint64_t)NS_PER_MS)
+
 /* A full socket can not wake who sleeps on a semaphore. */
 #define FULL_SOCKET_NS (UINT64_C(5) * NS_PER_MS)
 
@@ -328,6 +330,13 @@ static void arrive_revoked(struct chat *chat, const struct frame *frame)
 		publication_spill(publication, seq);
 }
 
+/* The limit is the user's, most likely: ask again later, not with each message. */
+static void fast_refuse(struct chat *chat, struct publication *publication)
+{
+	publication_spill(publication, 0);
+	chat->fast.offer_at = link_now() + OFFER_AGAIN_NS;
+}
+
 /* "#gI * slot=N": a ring was taken, or not. */
 static void arrive_offer(struct chat *chat, const struct frame *frame)
 {
@@ -345,7 +354,7 @@ static void arrive_offer(struct chat *chat, const struct frame *frame)
 		slot < RINGS_MAX && fast_page(&chat->fast))
 		publication_up(publication, (unsigned)slot, fast_page(&chat->fast));
 	else
-		publication_spill(publication, 0);
+		fast_refuse(chat, publication);
 }
 
 void fast_arrive(struct chat *chat, const struct frame *frame)

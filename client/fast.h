@@ -20,11 +20,12 @@ struct chat;
 struct frame;
 
 struct fast {
-	bool is_off;     /* CHAT_NO_SHM, or there was no memory */
-	bool is_wanted;  /* somebody asked for it */
-	bool is_asked;   /* FAST was sent, on this connection */
-	bool is_refused; /* and refused */
-	bool is_polled;  /* who sleeps waits for a descriptor */
+	bool is_off;       /* CHAT_NO_SHM, or there was no memory */
+	bool is_wanted;    /* somebody asked for it */
+	bool is_asked;     /* FAST was sent, on this connection */
+	bool is_refused;   /* and refused */
+	uint64_t offer_at; /* when a ring may be offered again, after one was refused */
+	bool is_polled;    /* who sleeps waits for a descriptor */
 
 	struct sealed control; /* of this connection; not mapped: it did not come yet */
 	struct sleeper sleeper;

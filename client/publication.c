@@ -189,13 +189,28 @@ static int publication_say_in(struct chat *chat, struct publication *publication
 	return 0;
 }
 
+/* Is it used already, or can it be from here on? It is when it has been offered: everything
+ * that was said through the socket is before that, and everything from then on in the ring,
+ * which is what readers are told by it. */
+static bool publication_is_ready(struct chat *chat, struct publication *publication)
+{
+	if (publication->is_used)
+		return true;
+	session_poll(chat);
+	if (!publication->memory.at || publication->state == PUBLICATION_NEW)
+		return false;
+	publication->is_used = true;
+	return true;
+}
+
 /* The ring for TARGET, if this chat has one, or is to have one. */
 static struct publication *publication_get(struct chat *chat, struct text target, unsigned flags)
 {
 	struct publication *publication = publication_find(chat, target);
 
 	if (publication || !(flags & CHAT_FAST) || !fast_want(chat) || chat->fast.is_refused ||
-		chat->state == SESSION_ENDED)
+		chat->state == SESSION_ENDED ||
+		(chat->fast.offer_at > 0 && link_now() < chat->fast.offer_at))
 		return publication;
 	return publication_open(chat, target, flags & CHAT_EPHEMERAL);
 }
@@ -205,7 +220,9 @@ int publication_say(
 {
 	struct publication *publication = publication_get(chat, target, flags);
 
-	return publication ? publication_say_in(chat, publication, body, len, flags) : 1;
+	if (!publication || !publication_is_ready(chat, publication))
+		return 1;
+	return publication_say_in(chat, publication, body, len, flags);
 }
 
 static bool publication_is_settled(const struct chat *chat, const struct publication *publication)
@@ -236,6 +253,9 @@ void publication_lose(const struct chat *chat, struct publication *publication)
 	if (publication->state == PUBLICATION_UP)
 		publication->gate = shared_acquire64(publication->writer.gate);
 	publication->writer.gate = &publication->gate;
+	/* who sleeps on a semaphore does not see that the broker is gone: it is to look */
+	for (unsigned i = 0; i < publication->n_wakers; i++)
+		waker_wake(&publication->wakers[i].waker);
 	publication_drop_wakers(publication);
 	if (publication->state == PUBLICATION_REVOKED)
 		/* how far it got is not told any more: the next broker knows the numbers */
@@ -248,13 +268,14 @@ int publication_offer(struct chat *chat, struct publication *publication)
 {
 	char line[ROOM_LEN_MAX + 128];
 	struct iovec part = { line, 0 };
+	uint64_t pos, seq;
 	int n, r;
 
-	n = snprintf(line, sizeof line, "#g%u RING %s nonce=%016llx at=%llu%s",
+	pos = ring_oldest(&publication->writer, &seq);
+	n = snprintf(line, sizeof line, "#g%u RING %s nonce=%016llx at=%llu seq=%llu%s",
 		(unsigned)(publication - chat->fast.publications), publication->target,
-		(unsigned long long)publication->nonce,
-		(unsigned long long)ring_oldest(&publication->writer),
-		publication->is_ephemeral ? " mode=ephemeral" : "");
+		(unsigned long long)publication->nonce, (unsigned long long)pos,
+		(unsigned long long)seq, publication->is_ephemeral ? " mode=ephemeral" : "");
 	part.iov_len = (size_t)n;
 	r = link_send_fds(&chat->link, &part, 1, &publication->memory.fd, 1);
 	if (r == 0)
@@ -272,13 +293,14 @@ void publication_up(struct publication *publication, unsigned slot, const struct
 void publication_spill(struct publication *publication, uint64_t seq)
 {
 	struct ring_reader *rest = &publication->rest;
+	uint64_t pos, first;
 
 	ring_close(&publication->writer);
 	publication_drop_wakers(publication);
 	publication->state = PUBLICATION_SPILLED;
 	/* our own ring, which nobody else can write */
-	(void)ring_reader_init(rest, publication->memory.at, publication->memory.len,
-		ring_oldest(&publication->writer), 0);
+	pos = ring_oldest(&publication->writer, &first);
+	(void)ring_reader_init(rest, publication->memory.at, publication->memory.len, pos, first);
 	publication->gate = seq; /* which is of no other use any more */
 }
 

@@ -1,15 +1,17 @@
 /* publication.h - a ring that this chat speaks through, in one room.
  *
- * It is used from the moment it is made; what the broker does not take of it, because it
- * refuses the ring or takes it back, is said through the socket after all. So there is one
- * order of what was said, and nothing of it is lost. It outlives connections: each broker
- * is offered the same ring, from the oldest record on that is still in it.
+ * It is used from when it is offered, behind all that was said through the socket before: so
+ * there is one order of what was said. It outlives connections: each broker is offered the
+ * same ring, from the oldest record on that is still in it. What a broker does not take of
+ * it, because it refuses the ring or takes it back, is said through the socket after all, and
+ * nothing of it is lost.
  */
 #pragma once
 
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <string.h>
 
 #include "protocol/control.h"
 #include "protocol/limits.h"
@@ -33,6 +35,7 @@ struct publication {
 	struct ring_writer writer;
 	enum publication_state state;
 	bool is_ephemeral;
+	bool is_used;  /* something may be in it */
 	unsigned slot; /* of the control page, while UP */
 	uint64_t gate; /* what holds while there is no page to tell it */
 	uint64_t nonce;
@@ -52,6 +55,13 @@ struct publication {
 struct publication *publication_find(struct chat *chat, struct text target);
 
 void publication_close(struct publication *publication);
+
+/* Was the last message said through the ring of TARGET? */
+static inline bool publication_is_at_hand(const struct publication *last, struct text target)
+{
+	return last && last->is_used && last->target_len == target.len &&
+	       memcmp(last->target, target.data, target.len) == 0;
+}
 
 /* Say it in TARGET, through the ring that is there, or, with CHAT_FAST, through a new one;
  * FLAGS are those of chat_send(). Returns 0, 1 when it is to be said through the socket, or

@@ -7,6 +7,9 @@
 #include "client/session.h"
 #include "protocol/number.h"
 
+/* In next: whatever is missing before what comes was told already. */
+#define NEXT_IS_TOLD UINT64_MAX
+
 /* Batches without anything new, after which the next ring is looked at. */
 #define TURN_BATCHES 4
 
@@ -65,12 +68,24 @@ void subscriptions_suspend(struct chat *chat, const struct cursor *cursor)
 	}
 }
 
+void subscriptions_note_gap(struct chat *chat, const struct cursor *cursor)
+{
+	for (unsigned i = 0; i < chat->fast.n_subscriptions; i++) {
+		struct subscription *subscription = &chat->fast.subscriptions[i];
+
+		if (subscription->memory.at && subscription->cursor == cursor &&
+			subscription->state == SUBSCRIPTION_LOST)
+			subscription->next = NEXT_IS_TOLD;
+	}
+}
+
 bool subscription_note(struct subscription *subscription, uint64_t n)
 {
 	if (n <= subscription->last)
 		return false;
 	subscription->last = n;
-	subscription->next += subscription->next > 0;
+	if (subscription->next > 0 && subscription->next < NEXT_IS_TOLD)
+		subscription->next++;
 	return true;
 }
 
@@ -151,6 +166,7 @@ static struct subscription *subscription_open(
 		return NULL;
 	}
 	sealed_close_fd(&fresh.memory);
+	sealed_populate(&fresh.memory);
 	fresh.buffer = aligned_alloc(64, RING_BUFFER_MIN);
 	if (!fresh.buffer || ring_reader_init(&fresh.reader, fresh.memory.at, fresh.memory.len,
 				     a->pos, a->seq)) {
@@ -193,7 +209,7 @@ static int deliver_ring(struct chat *chat, const struct announcement *a, struct 
 	subscription->reader.pos = a->pos;
 	subscription->reader.seq = a->seq;
 	subscription->is_loose = a->seq == 0;
-	if (subscription->next > 0 && a->seq > subscription->next)
+	if (a->seq > subscription->next)
 		return subscription_miss(subscription, a->seq, ret_event);
 	return 0;
 }
@@ -214,7 +230,7 @@ static int deliver_end(struct chat *chat, const struct announcement *a, struct c
 		subscription->until = a->seq;
 		return 0; /* TOOK follows when it was read to its end */
 	}
-	is_gap = subscription->next > 0 && a->seq > subscription->next;
+	is_gap = a->seq > subscription->next;
 	if (is_gap) {
 		subscription_miss(subscription, a->seq, ret_event);
 		/* the subscription goes; the name in the frame stays */
@@ -312,7 +328,7 @@ static int subscription_take(
 
 	if (subscription->is_loose) { /* what was lost ends here */
 		subscription->is_loose = false;
-		if (subscription->next > 0 && head->seq > subscription->next)
+		if (head->seq > subscription->next)
 			return subscription_miss(subscription, head->seq, ret_event);
 	}
 	subscription->has_head = false;
@@ -365,6 +381,17 @@ int subscriptions_next(struct chat *chat, struct chat_event *ret_event)
 	if (chat->fast.n_subscriptions > 1)
 		first = subscriptions_first(chat);
 	return subscription_take(chat, first, ret_event);
+}
+
+bool subscription_next_at_hand(struct chat *chat, struct chat_event *ret_event)
+{
+	struct subscription *subscription = chat->fast.subscriptions;
+
+	if (subscription->has_head || subscription->is_loose ||
+		!ring_batch_next(&subscription->batch, &subscription->head))
+		return false;
+	subscription->has_head = subscription->head.ref > subscription->last;
+	return subscription->has_head && subscription_take(chat, subscription, ret_event);
 }
 
 bool subscriptions_are_ready(const struct chat *chat)

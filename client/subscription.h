@@ -38,10 +38,10 @@ struct subscription {
 	struct ring_message head;                          /* the next to be delivered */
 	bool has_head;
 	bool is_resync_due;
-	uint64_t last;   /* highest of the publisher's numbers that were delivered */
-	uint64_t next;   /* record behind it, by whichever way it came; 0: not known yet */
-	bool is_loose;   /* after it was lost: what begins now may be beyond that */
-	uint64_t until;  /* while ENDING; 0: to where it is empty */
+	uint64_t last;  /* highest of the publisher's numbers that were delivered */
+	uint64_t next;  /* record behind it, by whichever way it came; 0: not known */
+	bool is_loose;  /* after it was lost: what begins now may be beyond that */
+	uint64_t until; /* while ENDING; 0: to where it is empty */
 };
 
 /* The one of LABEL and UID in CURSOR's room, or NULL. */
@@ -55,6 +55,9 @@ int subscription_deliver(struct chat *chat, const struct frame *frame, struct cu
 /* A message of its publisher, number N, came from the log. True when it is new. */
 bool subscription_note(struct subscription *subscription, uint64_t n);
 
+/* The log told of a gap: what those miss that were lost is told with it. */
+void subscriptions_note_gap(struct chat *chat, const struct cursor *cursor);
+
 /* The cursor goes, or what it was sent was dropped. */
 void subscriptions_drop(struct chat *chat, const struct cursor *cursor);
 void subscriptions_suspend(struct chat *chat, const struct cursor *cursor);
@@ -62,6 +65,9 @@ void subscription_close(struct chat *chat, struct subscription *subscription);
 
 /* The next event of any ring: of several the one that was put first. 1 or 0. */
 int subscriptions_next(struct chat *chat, struct chat_event *ret_event);
+
+/* The same, of the only one there is, and only what was copied out of it already. */
+bool subscription_next_at_hand(struct chat *chat, struct chat_event *ret_event);
 
 /* Is there something in one of them? */
 bool subscriptions_are_ready(const struct chat *chat);

@@ -79,7 +79,8 @@ static int ring_extend(struct ring_writer *writer, uint64_t end)
 	if (gate != RING_UNGATED && horizon > gate + writer->capacity)
 		return RING_E_FULL;
 	writer->horizon = horizon;
-	writer->marks[writer->n_marks++ % ARRAY_LEN(writer->marks)] = writer->pos;
+	writer->marks[writer->n_marks % ARRAY_LEN(writer->marks)].pos = writer->pos;
+	writer->marks[writer->n_marks++ % ARRAY_LEN(writer->marks)].seq = writer->seq;
 	shared_release64(&writer->header->mark, writer->pos);
 	shared_set64(&writer->header->horizon, horizon);
 	shared_fence_release(); /* before any byte below it is written */
@@ -122,13 +123,17 @@ int ring_put(
 	return 0;
 }
 
-uint64_t ring_oldest(const struct ring_writer *writer)
+uint64_t ring_oldest(const struct ring_writer *writer, uint64_t *ret_seq)
 {
-	uint64_t oldest = writer->pos;
+	uint64_t oldest = writer->pos, seq = writer->seq;
 
 	for (unsigned i = 0; i < MIN(writer->n_marks, (unsigned)ARRAY_LEN(writer->marks)); i++)
-		if (writer->horizon <= writer->marks[i] + writer->capacity)
-			oldest = MIN(oldest, writer->marks[i]);
+		if (writer->horizon <= writer->marks[i].pos + writer->capacity &&
+			writer->marks[i].pos < oldest) {
+			oldest = writer->marks[i].pos;
+			seq = writer->marks[i].seq;
+		}
+	*ret_seq = seq;
 	return oldest;
 }
 
@@ -230,7 +235,7 @@ static int ring_run(const struct ring_reader *reader, uint32_t commit, size_t si
 		need = commit_size(commit, reader->payload_max, left - len);
 		if (need == 0 && len == 0)
 			return ring_outcome(reader, commit ? RING_E_BAD : RING_E_EMPTY);
-		if (need == 0 || need > size - len)
+		if (need == 0 || need > size - len || len >= RING_BATCH_LEN)
 			break;
 		len += need;
 	}

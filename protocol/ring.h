@@ -96,7 +96,9 @@ struct ring_writer {
 	uint64_t pos;                    /* where the next record goes */
 	uint64_t seq;                    /* its number */
 	uint64_t horizon;                /* as in the header */
-	uint64_t marks[RING_BLOCKS + 1]; /* the last of them, in a ring of their own */
+	struct {
+		uint64_t pos, seq;
+	} marks[RING_BLOCKS + 1]; /* the last of them, in a ring of their own */
 	unsigned n_marks;
 	/* Borrowed: a word of another's page, up to where what was put may be overwritten.
 	 * NULL is a gate that is never closed. */
@@ -114,8 +116,8 @@ void ring_writer_init(
 int ring_put(
 	struct ring_writer *writer, uint64_t time, uint64_t ref, const void *payload, size_t len);
 
-/* The lowest position at which a record begins that was not overwritten. */
-uint64_t ring_oldest(const struct ring_writer *writer);
+/* The lowest position at which a record begins that was not overwritten, and its number. */
+uint64_t ring_oldest(const struct ring_writer *writer, uint64_t *ret_seq);
 
 /* Put nothing more. */
 void ring_close(struct ring_writer *writer);
@@ -139,6 +141,10 @@ int ring_reader_init(
 /* Go to the mark: a record begins there that was put not long ago. Its number is found
  * out with it. Returns 0 or RING_E_BAD. */
 int ring_reader_seek(struct ring_reader *reader);
+
+/* Bytes of a batch at which no further record is added: they are read while they are still
+ * near the processor. */
+#define RING_BATCH_LEN (16u << 10)
 
 /* Records that were copied out and proved: nobody else can change them any more. */
 struct ring_batch {

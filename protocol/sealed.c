@@ -12,6 +12,10 @@
 
 #define BLOCK_LEN 512 /* of st_blocks, stat(3type) */
 
+#ifndef MADV_POPULATE_READ
+#define MADV_POPULATE_READ 22
+#endif
+
 /* What the kernel calls "no executable memory", and old ones do not know. */
 #ifndef MFD_NOEXEC_SEAL
 #define MFD_NOEXEC_SEAL 0x0008U
@@ -45,7 +49,8 @@ static int sealed_fill(struct sealed *sealed, int fd)
 	/* a hole would be filled when it is written to, and that could fail */
 	if (ftruncate(fd, (off_t)sealed->len) < 0 || fallocate(fd, 0, 0, (off_t)sealed->len) < 0)
 		return -errno;
-	sealed->at = mmap(NULL, sealed->len, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+	sealed->at =
+		mmap(NULL, sealed->len, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_POPULATE, fd, 0);
 	if (sealed->at == MAP_FAILED) {
 		sealed->at = NULL;
 		return -errno;
@@ -99,6 +104,11 @@ int sealed_map(struct sealed *ret_sealed, int fd, uid_t owner, size_t len_min, s
 		return -errno;
 	*ret_sealed = sealed;
 	return 0;
+}
+
+void sealed_populate(const struct sealed *sealed)
+{
+	(void)madvise(sealed->at, sealed->len, MADV_POPULATE_READ);
 }
 
 void sealed_close_fd(struct sealed *sealed)

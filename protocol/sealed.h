@@ -28,6 +28,9 @@ int sealed_create(struct sealed *ret_sealed, const char *name, size_t len);
  * it is there; others of fstat(2) and mmap(2). */
 int sealed_map(struct sealed *ret_sealed, int fd, uid_t owner, size_t len_min, size_t len_max);
 
+/* Have all of its pages mapped before they are needed, where the kernel can (Linux 5.14). */
+void sealed_populate(const struct sealed *sealed);
+
 /* Unmap and close. Takes SEALED_NONE. */
 void sealed_close(struct sealed *sealed);
 

@@ -472,7 +472,7 @@ static void test_out_of_turn(void **state)
 static void test_limits(void **state)
 {
 	struct broker *broker = broker_start("--limit", "ring-bytes=4600k");
-	struct raw *raw = raw_hello(broker, "name=t3ster batch pub=1");
+	struct raw *raw = raw_hello(broker, "name=t3ster batch pub=1"), *other;
 	struct sealed memory[RINGS_MAX + 1];
 	struct ring_writer writer;
 
@@ -492,6 +492,12 @@ static void test_limits(void **state)
 	raw_expect(raw, "#g * slot=0");
 	raw_send_fds(raw, &memory[1].fd, 1, "#g RING other nonce=1");
 	raw_expect(raw, "#g ! RING there is one already");
+	/* nor by another connection under the same label */
+	other = raw_hello(broker, "name=t3ster batch pub=2");
+	(void)open_fast(other);
+	raw_expect(other, "#t *");
+	raw_send_fds(other, &memory[1].fd, 1, "#g RING other nonce=1");
+	raw_expect(other, "#g ! RING there is one already");
 	raw_send_fds(raw, &memory[1].fd, 1, "#g RING more nonce=1");
 	raw_expect(raw, "#g ! QUOTA ring-bytes: at the limit of 4710400");
 	for (unsigned i = 0; i <= RINGS_MAX; i++)

@@ -148,8 +148,8 @@ static _Noreturn void publish(const struct broker *broker, unsigned i)
 
 /* ---- who reads ---- */
 
-/* What it has of each publisher; 0: nothing yet. */
-static uint64_t heard[N_PUBLISHERS];
+/* What it has of each publisher; 0: nothing yet. What was the last before it came in. */
+static uint64_t heard[N_PUBLISHERS], before[N_PUBLISHERS];
 
 static void check(unsigned k, const struct chat_event *event, uint64_t joined)
 {
@@ -177,6 +177,11 @@ static void check(unsigned k, const struct chat_event *event, uint64_t joined)
 		die("publisher %u begins with %lu in life %u, after %lu in life %lu", i,
 			(unsigned long)message.number, message.life, (unsigned long)had_number,
 			(unsigned long)had_life);
+	/* to begin now is not to begin long ago */
+	if (had_life == 0 && message.number + 4 * WINDOW < before[i])
+		die("publisher %u begins with %lu, %lu was said before", i,
+			(unsigned long)message.number, (unsigned long)before[i]);
+	before[i] = 0;
 	heard[i] = place(message.life, message.number);
 	shared->readers[k].had[i] = heard[i];
 }
@@ -189,9 +194,10 @@ static _Noreturn void receive(const struct broker *broker, unsigned k)
 	int r;
 
 	/* from here on publishers wait for it */
-	for (unsigned i = 0; i < N_PUBLISHERS; i++)
-		shared->readers[k].had[i] =
-			place(shared->publishers[i].life, shared->publishers[i].put);
+	for (unsigned i = 0; i < N_PUBLISHERS; i++) {
+		before[i] = shared->publishers[i].put;
+		shared->readers[k].had[i] = place(shared->publishers[i].life, before[i]);
+	}
 	shared->readers[k].is_coming = true;
 	if (chat_join(chat, ROOM, CHAT_NEW, 0, k < N_READERS - 1 ? CHAT_FAST : 0, NULL))
 		die("chat_join: %s", chat_error(chat));
