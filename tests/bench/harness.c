@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <linux/futex.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdarg.h>
 #include <stdbool.h>
@@ -164,6 +165,26 @@ void end(pid_t pid)
 	signal(SIGCHLD, SIG_DFL);
 	kill(pid, SIGKILL);
 	waitpid(pid, NULL, 0);
+}
+
+void pin(unsigned n)
+{
+	static cpu_set_t all;
+	cpu_set_t one;
+
+	if (CPU_COUNT(&all) == 0 && sched_getaffinity(0, sizeof all, &all) < 0)
+		die("affinity");
+	if (n >= (unsigned)CPU_COUNT(&all))
+		die("this takes %u processors", n + 1);
+	for (int cpu = 0;; cpu++) {
+		if (!CPU_ISSET(cpu, &all) || n-- > 0)
+			continue;
+		CPU_ZERO(&one);
+		CPU_SET(cpu, &one);
+		break;
+	}
+	if (sched_setaffinity(0, sizeof one, &one) < 0)
+		die("affinity");
 }
 
 /* ---- the window ---- */

@@ -56,6 +56,9 @@ void pass_ms(unsigned n);
 pid_t spawn(void (*run)(int number), int number);
 void end(pid_t pid);
 
+/* Run on one processor only: number N, from 0, of those that this process may use. */
+void pin(unsigned n);
+
 /* ---- the window ---- */
 
 /* At most SIZE messages are on their way; whoever publishes takes credits for some,

@@ -7,7 +7,11 @@ free TCP port; {pid}, of the driver; and what the peer has as values.
 Another broker takes an entry in PEERS, a client after peer.h, and a line in meson.build.
 """
 
+import contextlib
 import fnmatch
+import glob
+import grp
+import itertools
 import os
 import re
 import resource
@@ -35,22 +39,25 @@ def raise_limit():
 class Peer:
     def __init__(self, name, client, argv, address, *, kind='peer', program=None,
                  packages='', files=None, env=None, values=None, says_ready=False,
-                 works=None, lacks=(), window_max=None, needs=None, notes=''):
+                 works=None, lacks=(), window_max=None, needs=None, is_ring=False, leaves=(),
+                 notes=''):
         self.name = name
         self.kind = kind              # ours, peer or limit
         self.client = client          # the program that measures it
-        self.argv = argv
+        self.argv = argv              # none: it has no broker
         self.address = address        # what the client is given
-        self.program = program or argv[0]
+        self.program = program or (argv[0] if argv else client)
         self.packages = packages      # of Debian: the broker, the client's library
         self.files = files or {}      # configuration, by name in {dir}
         self.env = env or {}          # of the client
         self.values = values or {}    # {work pattern: {name: value}}; the first that fits
-        self.says_ready = says_ready  # on standard error; otherwise it can be connected to
+        self.says_ready = says_ready  # or else it can be connected to
         self.works = works            # patterns; None: all
         self.lacks = lacks            # patterns of what it can not do
         self.window_max = window_max
         self.needs = needs            # what the broker's --help must mention
+        self.is_ring = is_ring        # for works of rings.py, and no others
+        self.leaves = leaves          # patterns of files that it does not always remove
         self.notes = notes
 
     def values_for(self, work):
@@ -254,22 +261,28 @@ class Broker:
         os.chmod(self.dir, 0o755)
         if os.geteuid() == 0:
             os.chown(self.dir, NOBODY, NOBODY)
+        group = grp.getgrgid(NOBODY if os.geteuid() == 0 else os.getegid()).gr_name
         names = {'dir': self.dir, 'bin': top, 'port': free_port(), 'pid': os.getpid(),
-                 **peer.values_for(work)}
+                 'group': group, **peer.values_for(work)}
         self.address = peer.address.format(**names)
         self.client_env = {name: value.format(**names) for name, value in peer.env.items()}
         for name, text in peer.files.items():
             with open(os.path.join(self.dir, name), 'w', encoding='ascii') as f:
                 f.write(text.format(**names))
-        argv = [*prefix, *drop_rights(), *(a.format(**names) for a in peer.argv)]
+        self.leaves = [pattern.format(**names) for pattern in peer.leaves]
         self.log = os.path.join(self.dir, 'stderr')
+        self.process, self.pid, self.is_ready = None, 0, not peer.argv
+        if self.is_ready:
+            return
+        argv = [*prefix, *drop_rights(), *(a.format(**names) for a in peer.argv)]
         with open(self.log, 'wb') as log:
             self.process = subprocess.Popen(
                 argv, cwd=self.dir, env=dict(os.environ, PATH=PATH),
-                stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=log)
+                stdin=subprocess.DEVNULL, stdout=log, stderr=log)
         self.pid = self.process.pid
         try:
             self.wait(peer)
+            self.is_ready = True
         except BaseException:
             self.stop()
             raise
@@ -291,12 +304,17 @@ class Broker:
         raise RuntimeError(f'did not start: {words}')
 
     def stop(self):
-        self.process.terminate()
-        try:
-            self.process.wait(5)
-        except subprocess.TimeoutExpired:
-            self.process.kill()
-            self.process.wait()
+        if self.process:
+            self.process.terminate()
+            try:
+                self.process.wait(5)
+            except subprocess.TimeoutExpired:
+                self.process.kill()
+                self.process.wait()
+        if self.is_ready:  # or else they are of another one, which was there before
+            for path in itertools.chain.from_iterable(map(glob.glob, self.leaves)):
+                with contextlib.suppress(OSError):
+                    os.remove(path)
         shutil.rmtree(self.dir, ignore_errors=True)
         for name in os.listdir('/dev/shm'):  # libqb does not always tidy up
             if name.startswith(f'qb-{self.pid}-'):
@@ -307,7 +325,7 @@ def missing(peer, targets, chat_help):
     """Why PEER can not be measured here, or None."""
     absent = []
     broker, *library = peer.packages.split() or ['']
-    if '{' not in peer.program and not shutil.which(peer.program, path=PATH):
+    if peer.argv and '{' not in peer.program and not shutil.which(peer.program, path=PATH):
         absent.append(broker)
     ours = [peer.client, *(os.path.basename(a) for a in peer.argv[:1] if '{bin}' in a)]
     if any(name not in targets for name in ours):

@@ -1,5 +1,6 @@
 """Medians, tables, goals."""
 
+import fnmatch
 from statistics import median
 
 OURS = 'chat-broker'
@@ -59,9 +60,19 @@ def rows_of(columns, section, data, peers):
                 -key if section.more_is_better else key)
 
     for peer in sorted(peers, key=order):
+        if not any(fnmatch.fnmatch(peer.name, pattern) for pattern in section.peers):
+            continue
         cells = [cell(data.get((peer.name, c.work, c.metric))) for c in columns]
         if any(c != '-' for c in cells):
             yield [peer.name + (' (limit)' if peer.kind == 'limit' else ''), *cells]
+
+
+def ratio_rows(columns, section, data):
+    for pair in section.ratios:
+        values = [[data.get((name, c.work, c.metric)) for name in pair] for c in columns]
+        if any(all(v) for v in values):
+            yield [' to '.join(pair),
+                   *(f'{median(v[0]) / median(v[1]):.2f} x' if all(v) else '-' for v in values)]
 
 
 def section_text(section, data, peers, shown):
@@ -77,6 +88,7 @@ def section_text(section, data, peers, shown):
         rows.append([f'{OURS} to best peer', *(r for r, _ in ratios)])
         if any(g for _, g in ratios):
             rows.append(['goal', *(g for _, g in ratios)])
+    rows += ratio_rows(columns, section, data)
     rows.insert(0, ['', *(c.title for c in columns)])
     widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
     lines = [section.title, '']

@@ -14,6 +14,7 @@ class Work:
     peers: tuple = ('*',)  # patterns of those it is for
     client: str = ''      # measured by this program, not by the peer's
     as_root: bool = False  # if root measures, the client needs it
+    is_ring: bool = False  # see rings.py
 
     def arguments(self, peer):
         argv = list(self.argv)
@@ -69,6 +70,8 @@ class Section:
     columns: list
     more_is_better: bool = True
     goals: tuple = ()     # more of them
+    ratios: tuple = ()    # (peer, other), of each column
+    peers: tuple = ('*',)  # patterns of those that are shown
 
 
 @dataclass
