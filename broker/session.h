@@ -48,15 +48,16 @@ struct session {
 	pid_t pid; /* for the diagnostics only */
 	enum session_state state : 8;
 
-	bool is_readable, is_writable; /* as epoll last said */
-	bool is_deaf;    /* it can not be sent anything any more; its input is still read */
-	bool is_waiting; /* for a look-up, or for its account's throttle */
-	bool is_slowed;  /* the latter */
-	bool has_token;  /* it was let go on by the throttle, and has not said anything since */
-	bool is_charged; /* QUOTA_CONNECTIONS */
-	bool is_owed;    /* while closing: what its cursors have not sent, too */
-	bool was_plain;  /* while closing: so no BYE */
-	bool has_batch, has_direct;
+	/* ten thousand of them: bits */
+	bool is_readable : 1, is_writable : 1; /* as epoll last said */
+	bool is_deaf : 1;    /* it can not be sent anything any more; its input is still read */
+	bool is_waiting : 1; /* for a look-up, its account's throttle, or its rings */
+	bool is_slowed : 1;  /* the latter */
+	bool has_token : 1;  /* it was let go on by the throttle, and has not said anything since */
+	bool is_charged : 1; /* QUOTA_CONNECTIONS */
+	bool is_owed : 1;    /* while closing: what its cursors have not sent, too */
+	bool was_plain : 1;  /* while closing: so no BYE */
+	bool has_batch : 1, has_direct : 1;
 
 	struct list sessions_link; /* in broker.sessions, in order of number */
 	struct list ready_link;    /* in account.reading while there is input to take */
