@@ -517,12 +517,13 @@ static uint64_t broker_patience(struct broker *broker)
 
 	/* who was slowed and may go on is ready now */
 	wait = throttles_expire(&broker->users.throttled, now, session_wake);
+	/* and so are rings that have rested, however much else there is to do */
+	wait = MIN(wait, fastpath_patience(broker));
 
 	/* a room is dirty here when a session ended behind broker_mark(): it was seen off */
 	if (!list_is_empty(&broker->reading) || !list_is_empty(&broker->sending) ||
 		!list_is_empty(&broker->rooms.dirty))
 		return 0;
-	wait = MIN(wait, fastpath_patience(broker));
 	wait = MIN(wait, rooms_expire(&broker->rooms, now));
 	wait = MIN(wait, admin_expire(&broker->admin, now));
 	if (broker->listener.is_paused)

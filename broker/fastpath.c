@@ -488,6 +488,7 @@ void fast_relay(struct feed *feed)
 
 struct fast_look {
 	bool found, more, later, relays;
+	bool is_awaited; /* by readers at the socket, for whom a rest is long */
 };
 
 static void fast_look_at(struct feed *feed, struct fast_look *look)
@@ -498,6 +499,7 @@ static void fast_look_at(struct feed *feed, struct fast_look *look)
 	if (!feed_is_read(feed))
 		return;
 	look->relays |= !feed->is_archived;
+	look->is_awaited |= feed->is_archived && feed->room->n_cursors > feed->n_following;
 	r = feed_drain(feed);
 	if (feed->reader.pos != before) {
 		look->found = true;
@@ -554,7 +556,8 @@ void fast_turn(struct fast *fast)
 	fast->n_idle = look.found || look.later ? 0 : fast->n_idle + 1;
 	if (look.more)
 		fast_line_up(fast);
-	else if (look.later || (fast->session && fast->n_idle < FAST_IDLE_LOOKS))
+	else if (look.later ||
+		 (fast->session && fast->n_idle < FAST_IDLE_LOOKS && !look.is_awaited))
 		fast_rest(fast, look.relays ? FASTPATH_RELAY_NS : FASTPATH_REST_NS);
 	else
 		fast_arm(fast);

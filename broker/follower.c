@@ -139,8 +139,17 @@ void follower_resync(struct follower *follower, uint64_t after)
 
 void follower_refuse(struct follower *follower)
 {
+	char line[TARGET_LEN_MAX + 64];
+	struct text room = room_target(follower->cursor->room);
+	int n;
+
 	follower->is_refused = true;
 	follower_forget_sleeper(follower);
+	if (!follower->feed->is_archived && follower->state == FOLLOWER_FOLLOWING) {
+		/* what was put since it was to follow is nowhere */
+		n = snprintf(line, sizeof line, "GAP %.*s 0 0 lapped", (int)room.len, room.data);
+		output_put(follower->cursor->session, (struct text){ line, (size_t)n });
+	}
 	follower_resync(follower, 0);
 }
 

@@ -480,13 +480,15 @@ static int fast_sleep_on_semaphore(struct chat *chat, uint64_t deadline_ns)
 {
 	struct fast *fast = &chat->fast;
 
+	int r = 0;
+
 	sleeper_begin(&fast->sleeper);
 	if (!fast_is_ready(chat))
-		sleeper_wait(&fast->sleeper, fast_deadline(chat, deadline_ns));
+		r = sleeper_wait(&fast->sleeper, fast_deadline(chat, deadline_ns));
 	sleeper_end(&fast->sleeper);
 	/* a broker that was killed says nothing: the socket must be asked */
 	fast->has_seen = false;
-	return 0;
+	return r;
 }
 
 int fast_wait(struct chat *chat, uint64_t deadline_ns)

@@ -138,6 +138,13 @@ int inbox_store_beyond(struct inbox *inbox, const char *packet, size_t len)
 	return 0;
 }
 
+void inbox_hold_fds(struct inbox *inbox, const int *fds, size_t n_fds)
+{
+	item_free(&inbox->held);
+	memcpy(inbox->held.fds, fds, n_fds * sizeof *fds);
+	inbox->held.n_fds = n_fds;
+}
+
 void inbox_attach(struct inbox *inbox, const int *fds, size_t n_fds)
 {
 	struct item *item = inbox_newest(inbox, 0);

@@ -90,6 +90,9 @@ int inbox_store(struct inbox *inbox, const char *packet, size_t len);
 /* Keep a packet that does not come again, beyond the limit, up to twice of it. */
 int inbox_store_beyond(struct inbox *inbox, const char *packet, size_t len);
 
+/* The packet being walked came with these, which are the inbox' until the next is taken. */
+void inbox_hold_fds(struct inbox *inbox, const int *fds, size_t n_fds);
+
 /* The newest item is a packet that came with these descriptors, which are its from now on. */
 void inbox_attach(struct inbox *inbox, const int *fds, size_t n_fds);
 

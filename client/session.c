@@ -16,7 +16,7 @@
 
 #define NS_PER_US      1000u
 #define BACKOFF_MIN_NS 20000000u
-#define BACKOFF_MAX_NS 1000000000u
+#define BACKOFF_MAX_NS 500000000u
 #define MARK_NS        10000000u   /* what is not acknowledged yet is said again after a loss */
 #define CALM_NS        1000000000u /* up for so long: the next loss starts over at 20 ms */
 
@@ -461,6 +461,9 @@ static void session_scan_rest(struct chat *chat)
 	inbox->has_arrived = true;
 	if (session_scan(chat, *inbox) < 0)
 		inbox_discard(inbox);
+	/* what is received next has its own */
+	inbox_hold_fds(inbox, chat->link.fds, chat->link.n_fds);
+	chat->link.n_fds = 0;
 	session_check_joins(chat);
 }
 

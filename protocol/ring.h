@@ -93,9 +93,9 @@ struct ring_writer {
 	struct ring_header *header; /* borrowed, as is the data behind it */
 	char *data;
 	uint64_t capacity, block, payload_max;
-	uint64_t pos;                    /* where the next record goes */
-	uint64_t seq;                    /* its number */
-	uint64_t horizon;                /* as in the header */
+	uint64_t pos;     /* where the next record goes */
+	uint64_t seq;     /* its number */
+	uint64_t horizon; /* as in the header */
 	struct {
 		uint64_t pos, seq;
 	} marks[RING_BLOCKS + 1]; /* the last of them, in a ring of their own */

@@ -69,7 +69,7 @@ void sleeper_begin(struct sleeper *sleeper)
 	shared_fence();
 }
 
-void sleeper_wait(struct sleeper *sleeper, uint64_t deadline_ns)
+int sleeper_wait(struct sleeper *sleeper, uint64_t deadline_ns)
 {
 	struct timespec now, until;
 	uint64_t limit;
@@ -79,10 +79,11 @@ void sleeper_wait(struct sleeper *sleeper, uint64_t deadline_ns)
 	limit = MIN(limit, deadline_ns);
 	until.tv_sec = (time_t)(limit / 1000000000);
 	until.tv_nsec = (long)(limit % 1000000000);
-	if (sem_clockwait(sleeper->semaphore, CLOCK_MONOTONIC, &until) == 0) {
-		/* the token stays: while it is there nobody posts, and we are awake */
-		(void)sem_post(sleeper->semaphore);
-	}
+	if (sem_clockwait(sleeper->semaphore, CLOCK_MONOTONIC, &until) < 0)
+		return errno == EINTR ? -EINTR : 0;
+	/* the token stays: while it is there nobody posts, and we are awake */
+	(void)sem_post(sleeper->semaphore);
+	return 0;
 }
 
 void sleeper_end(struct sleeper *sleeper)

@@ -48,9 +48,9 @@ int sleeper_create(struct sleeper *ret_sleeper);
 /* From now on it is woken. Then look at everything once more; then sleep. */
 void sleeper_begin(struct sleeper *sleeper);
 
-/* Sleep on a semaphore until it is posted, a signal came, or DEADLINE_NS of
- * CLOCK_MONOTONIC, at most WAKER_SLEEP_NS. */
-void sleeper_wait(struct sleeper *sleeper, uint64_t deadline_ns);
+/* Sleep on a semaphore until it is posted, or DEADLINE_NS of CLOCK_MONOTONIC, at most
+ * WAKER_SLEEP_NS. Returns 0, or -EINTR when a signal handler ran. */
+int sleeper_wait(struct sleeper *sleeper, uint64_t deadline_ns);
 
 /* It is awake. */
 void sleeper_end(struct sleeper *sleeper);

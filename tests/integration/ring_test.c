@@ -124,6 +124,7 @@ static void test_archive(void **state)
 	/* once and only once, whichever way */
 	publisher_put(&publisher, 11, "again");
 	publisher_put(&publisher, 12, "twelve");
+	raw_send(publisher.raw, "BELL");
 	raw_expect(raw, "MSG room 5 ~\ntwelve");
 	publisher_close(&publisher);
 	broker_stop(broker);

@@ -195,7 +195,7 @@ static void side_sleep(struct side *side)
 	sleeper_begin(&side->sleeper);
 	if (!ring_is_ready(&side->reader)) {
 		if (side->sleeper.semaphore)
-			sleeper_wait(&side->sleeper, UINT64_MAX);
+			(void)sleeper_wait(&side->sleeper, UINT64_MAX);
 		else
 			(void)poll(&poll_fd, 1, LOST_MS + 100);
 	}
