@@ -84,6 +84,7 @@ need_to_check() {
 	need clang-format has clang-format
 	need socat has socat
 	need tmux has tmux
+	need spin has spin
 	need util-linux has flock
 }
 

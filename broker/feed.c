@@ -208,9 +208,14 @@ void room_sweep_feeds(struct room *room, const struct feed *except, uint64_t tim
 	list_for_each (link, &room->feeds) {
 		struct feed *feed = container_of(link, struct feed, room_link);
 
-		if (feed != except && feed->is_archived && !feed->is_finished &&
-			ring_is_ready(&feed->reader))
-			(void)feed_take(feed, time);
+		uint64_t before = feed->reader.pos;
+
+		if (feed == except || !feed->is_archived || feed->is_finished ||
+			!ring_is_ready(&feed->reader))
+			continue;
+		(void)feed_take(feed, time);
+		if (feed->reader.pos != before)
+			fast_relay(feed);
 	}
 }
 

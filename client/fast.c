@@ -409,8 +409,9 @@ void fast_ring(struct chat *chat)
 	if (page && shared_get32(&page->bell) != fast->bell_seen) {
 		fast->bell_seen = shared_get32(&page->bell);
 		fast->is_bell_due = true;
-		fast_push(chat);
 	}
+	if (fast->is_bell_due) /* or it could not be sent the last time */
+		fast_push(chat);
 	/* somebody new to wake, or the ring is revoked */
 	if (fast_has_packets(chat))
 		session_listen(chat);

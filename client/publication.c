@@ -278,9 +278,11 @@ int publication_offer(struct chat *chat, struct publication *publication)
 		(unsigned long long)seq, publication->is_ephemeral ? " mode=ephemeral" : "");
 	part.iov_len = (size_t)n;
 	r = link_send_fds(&chat->link, &part, 1, &publication->memory.fd, 1);
-	if (r == 0)
-		publication->state = PUBLICATION_OFFERED;
-	return r;
+	if (r)
+		return r;
+	publication->state = PUBLICATION_OFFERED;
+	publication->gate = pos; /* from there on it is needed once more */
+	return 0;
 }
 
 void publication_up(struct publication *publication, unsigned slot, const struct control_page *page)
