@@ -145,6 +145,8 @@ static int feed_append(struct feed *feed, const struct ring_message *message)
 		return FEED_E_LATER;
 	}
 	feed->n_archived++;
+	if (r == 0)
+		followers_pass(feed, seq);
 	if (r > 0) /* said before, by the socket or through an earlier broker */
 		return 0;
 	rate_take(&account->throttle.rate);

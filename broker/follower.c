@@ -121,6 +121,18 @@ void followers_part(struct cursor *cursor)
 	}
 }
 
+void followers_pass(struct feed *feed, uint64_t seq)
+{
+	list_for_each (link, &feed->followers) {
+		const struct follower *follower = container_of(link, struct follower, feed_link);
+		struct cursor *cursor = follower->cursor;
+
+		if (follower->state == FOLLOWER_FOLLOWING && seq >= follower->since &&
+			cursor->at.seq == seq)
+			cursor->at = (struct log_cursor){ .seq = seq + 1 };
+	}
+}
+
 /* ---- what it misses ---- */
 
 void follower_resync(struct follower *follower, uint64_t after)

@@ -49,6 +49,10 @@ void follower_free(struct follower *follower);
 void followers_join(struct cursor *cursor);
 void followers_part(struct cursor *cursor);
 
+/* Record SEQ of FEED was appended: those that have it from the ring and stand there in the
+ * log go on behind it, without a look at it. */
+void followers_pass(struct feed *feed, uint64_t seq);
+
 /* The reader was overtaken; the last of the publisher's numbers that it has is AFTER. */
 void follower_resync(struct follower *follower, uint64_t after);
 

@@ -243,6 +243,32 @@ static void test_lapped_archived(void **state)
 	broker_stop(broker);
 }
 
+/* What the log does not keep is no gap to who had it from the ring. */
+static void test_retention(void **state)
+{
+	struct broker *broker = broker_start("--limit", "room-bytes=256k");
+	struct chat *chat = open_named(broker, "sp3aker"), *reader = open_named(broker, "r3ader");
+	struct raw *raw = raw_hello(broker, "name=t3ster");
+
+	join_fast(reader, "room", CHAT_FAST);
+	warm_up(chat, reader, "room", CHAT_FAST);
+	for (unsigned i = 0; i < 300; i++) {
+		for (unsigned k = 1; k <= 8; k++)
+			put_large(chat, "room", CHAT_FAST, 8 * i + k);
+		for (unsigned k = 1; k <= 8; k++) {
+			struct chat_event event = next_event(reader);
+
+			assert_int_equal(event.type, CHAT_MESSAGE);
+			assert_int_equal(strtoul(event.body, NULL, 10), 8 * i + k);
+		}
+	}
+	flush(chat);
+	assert_int_equal(raw_counter(raw, "gap_records"), 0);
+	chat_close(chat);
+	chat_close(reader);
+	broker_stop(broker);
+}
+
 /* What was put is there, also when who put it is not any more. */
 static void test_publisher_gone(void **state)
 {
@@ -613,6 +639,7 @@ int main(void)
 		TEST(test_ephemeral),
 		TEST(test_lapped_ephemeral),
 		TEST(test_lapped_archived),
+		TEST(test_retention),
 		TEST(test_publisher_gone),
 		TEST(test_broker_killed),
 		TEST(test_no_shm),
