@@ -286,8 +286,7 @@ void fast_took(struct session *session, bool is_refused)
 	} else if (passing == FAST_PASS_END && follower) {
 		follower_free(follower);
 	}
-	list_for_each (link, &fast->followers)
-		reader_schedule(container_of(link, struct follower, fast_link)->cursor);
+	followers_can_read(fast);
 	output_schedule(session);
 }
 
@@ -318,8 +317,7 @@ void fast_take_waker(struct session *session, const struct frame *frame)
 	fast->waker = waker;
 	fast->broker->n_passed += 2;
 	fast_announce(fast);
-	list_for_each (link, &fast->followers)
-		reader_schedule(container_of(link, struct follower, fast_link)->cursor);
+	followers_can_read(fast);
 	answer_ok(session, frame);
 }
 
@@ -344,6 +342,7 @@ void fast_set_gate(const struct feed *feed, uint64_t gate, int error)
 	if (!page)
 		return;
 	slot = &page->slots[feed->slot];
+	error = feed->is_revoked ? EPIPE : error;
 	shared_release64(&slot->gate, gate);
 	if (slot->error != (uint32_t)error)
 		shared_release32(&slot->error, (uint32_t)error);

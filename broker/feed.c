@@ -92,8 +92,17 @@ static void feed_seek_end(struct feed *feed)
 
 void feed_locate(struct feed *feed)
 {
-	if (!feed_is_read(feed))
+	struct ring_reader peek;
+	struct ring_message message;
+	struct ring_batch batch;
+
+	if (!feed->is_finished && !feed_is_read(feed))
 		feed_seek_end(feed);
+	peek = feed->reader;
+	if (!feed->is_finished && peek.seq == 0 &&
+		ring_get(&peek, feed_buffer, sizeof feed_buffer, 1, &batch) == 0 &&
+		ring_batch_next(&batch, &message))
+		feed->reader.seq = message.seq;
 }
 
 void feed_update(struct feed *feed)
@@ -275,7 +284,7 @@ void feed_break(struct feed *feed, const char *why)
 		return;
 	trace(TRACE_WARNING, "ring uid=%u name=%.*s room=%.*s reason=\"%s\"", fast->user->uid,
 		(int)fast->author.name.len, fast->author.name.data, (int)room.len, room.data, why);
-	feed->is_ending = true;
+	feed->is_ending = feed->is_revoked = true;
 	feed_finish(feed);
 }
 

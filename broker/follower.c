@@ -33,14 +33,19 @@ static void follower_forget_sleeper(struct follower *follower)
 	follower->is_direct = follower->is_due = false;
 }
 
+static void follower_count(struct follower *follower)
+{
+	bool is_counted = follower->state == FOLLOWER_FOLLOWING && fast_can_read(follower->fast);
+
+	follower->feed->n_following += is_counted - follower->is_counted;
+	follower->is_counted = is_counted;
+	feed_update(follower->feed);
+}
+
 static void follower_set_state(struct follower *follower, enum follower_state state)
 {
-	struct feed *feed = follower->feed;
-	bool was_following = follower->state == FOLLOWER_FOLLOWING;
-
 	follower->state = state;
-	feed->n_following += (state == FOLLOWER_FOLLOWING) - was_following;
-	feed_update(feed);
+	follower_count(follower);
 }
 
 /* Take a place in the log and one in the ring that mean the same. */
@@ -85,8 +90,7 @@ void follower_free(struct follower *follower)
 	struct feed *feed = follower->feed;
 
 	follower_forget_sleeper(follower);
-	if (follower->state == FOLLOWER_FOLLOWING)
-		feed->n_following--;
+	feed->n_following -= follower->is_counted;
 	if (fast->passed == follower)
 		fast->passed = NULL;
 	if (publisher->passed == follower)
@@ -127,8 +131,8 @@ void followers_pass(struct feed *feed, uint64_t seq)
 		const struct follower *follower = container_of(link, struct follower, feed_link);
 		struct cursor *cursor = follower->cursor;
 
-		if (follower->state == FOLLOWER_FOLLOWING && seq >= follower->since &&
-			cursor->at.seq == seq)
+		if (follower->state == FOLLOWER_FOLLOWING && follower->is_told &&
+			seq >= follower->since && cursor->at.seq == seq)
 			cursor->at = (struct log_cursor){ .seq = seq + 1 };
 	}
 }
@@ -149,6 +153,18 @@ void follower_resync(struct follower *follower, uint64_t after)
 	reader_schedule(follower->cursor);
 }
 
+void followers_can_read(struct fast *fast)
+{
+	list_for_each (link, &fast->followers) {
+		struct follower *follower = container_of(link, struct follower, fast_link);
+
+		if (follower->state == FOLLOWER_FOLLOWING && !follower->is_counted &&
+			!follower->feed->is_finished)
+			follower_attach(follower); /* until now the log served it */
+		reader_schedule(follower->cursor);
+	}
+}
+
 void follower_refuse(struct follower *follower)
 {
 	char line[TARGET_LEN_MAX + 64];
@@ -167,7 +183,7 @@ void follower_refuse(struct follower *follower)
 
 void follower_catch_up(struct follower *follower)
 {
-	if (follower->is_refused)
+	if (follower->is_refused || follower->feed->is_finished)
 		follower_set_state(follower, FOLLOWER_REFUSED);
 	else
 		follower_attach(follower);
@@ -216,7 +232,8 @@ static bool cursor_wants(const struct cursor *cursor, const struct follower *cat
 		const struct follower *follower = container_of(link, struct follower, fast_link);
 
 		if (follower->cursor == cursor && follower->state == FOLLOWER_FOLLOWING &&
-			seq >= follower->since && seq < follower->feed->end_seq &&
+			follower->is_told && seq >= follower->since &&
+			seq < follower->feed->end_seq &&
 			feed_has_said(follower->feed, &frame, &number))
 			return false;
 	}
@@ -234,6 +251,10 @@ static uint64_t cursor_border(const struct cursor *cursor)
 		if (follower->cursor == cursor && !follower->is_end_told &&
 			follower->feed->end_seq > cursor->at.seq)
 			border = MIN(border, follower->feed->end_seq);
+		/* where it is to be told where to go on */
+		if (follower->cursor == cursor && follower->state == FOLLOWER_FOLLOWING &&
+			!follower->is_told && follower->since > cursor->at.seq)
+			border = MIN(border, follower->since);
 	}
 	return border;
 }
@@ -287,7 +308,8 @@ bool followers_are_due(const struct cursor *cursor)
 
 		if (follower->cursor != cursor)
 			continue;
-		if (follower->state == FOLLOWER_CATCHING)
+		if (follower->state == FOLLOWER_CATCHING ||
+			(!follower->has_map && follower_is_end_due(follower, cursor->at.seq)))
 			return true;
 		if (follower->fast->passing == FAST_PASS_NONE &&
 			(follower_is_end_due(follower, cursor->at.seq) ||
@@ -304,8 +326,10 @@ bool followers_hold(const struct cursor *cursor)
 	list_for_each (link, &cursor->session->fast->followers) {
 		const struct follower *follower = container_of(link, struct follower, fast_link);
 
-		if (follower->cursor == cursor && follower->has_map &&
-			follower_is_end_due(follower, cursor->at.seq))
+		if (follower->cursor == cursor &&
+			(follower_is_ring_due(follower, cursor->at.seq) ||
+				(follower->has_map &&
+					follower_is_end_due(follower, cursor->at.seq))))
 			return true;
 	}
 	return false;
@@ -352,7 +376,7 @@ static int follower_tell_end(struct follower *follower)
 	char line[FOLLOWER_LINE_MAX];
 	int n, r;
 
-	if (!follower->has_map) { /* it never heard of it */
+	if (!follower->has_map) {
 		follower_free(follower);
 		return 0;
 	}
@@ -379,6 +403,10 @@ int followers_flush(struct cursor *cursor)
 			continue;
 		is_end = follower_is_end_due(follower, cursor->at.seq);
 		is_ring = follower_is_ring_due(follower, cursor->at.seq);
+		if (is_end && !follower->has_map) { /* it never heard of it */
+			follower_free(follower);
+			continue;
+		}
 		if ((!is_end && !is_ring) || fast->passing != FAST_PASS_NONE)
 			continue;
 		r = is_end ? follower_tell_end(follower) : follower_tell_ring(follower);

@@ -31,6 +31,7 @@ struct follower {
 	bool is_refused;      /* it can not read the ring */
 	bool has_map;         /* the reader has mapped it */
 	bool is_told;         /* where in the ring to go on */
+	bool is_counted;      /* in feed.n_following: nothing need be archived for it */
 	bool is_end_told;     /* that the ring is finished */
 	bool is_direct;       /* the publisher wakes it; otherwise the broker does */
 	bool is_due;          /* the publisher is to be told of it */
@@ -58,6 +59,9 @@ void follower_resync(struct follower *follower, uint64_t after);
 
 /* It has what it missed. */
 void follower_catch_up(struct follower *follower);
+
+/* FAST has its page and its waker: from here on its rings need not be archived for it. */
+void followers_can_read(struct fast *fast);
 
 /* The reader can not map the ring. */
 void follower_refuse(struct follower *follower);

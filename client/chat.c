@@ -432,7 +432,6 @@ PUBLIC int chat_join(struct chat *chat, const char *target, enum chat_from from,
 	}
 	presence = cursor->wants_presence;
 	cursor->wants_presence = flags & CHAT_PRESENCE;
-	subscriptions_suspend(chat, cursor);
 	cursor->is_fast = (flags & CHAT_FAST) && key.data[0] != '@' && fast_want(chat);
 	cursor->wants_ephemeral = flags & CHAT_EPHEMERAL;
 	r = chat_join_cursor(chat, cursor, from, position, ret_next);
@@ -652,6 +651,7 @@ PUBLIC int chat_receive(struct chat *chat, struct chat_event *ret_event, int tim
 		if (chat->state == SESSION_ENDED)
 			return session_ended(chat);
 		if (timeout_ms == 0) {
+			fast_doubt(chat);
 			link_set_awake(&chat->link, false);
 			if (chat->is_polled)
 				fast_sleep(chat);

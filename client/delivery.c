@@ -264,8 +264,10 @@ static int deliver_join(struct chat *chat, const struct frame *frame, struct cha
 	cursor->is_ephemeral = text_equal(frame_get(frame, 1, "mode"), TEXT("ephemeral"));
 	if (cursor->state == CURSOR_RESUMING)
 		cursor_place_again(cursor, next, log);
-	else
+	else {
+		subscriptions_restart(chat, cursor);
 		cursor_place(cursor, next, log, serial == cursor->serial_last ? cursor->asked : 0);
+	}
 	cursor->state = CURSOR_UP;
 	was_dropped = cursor->was_dropped;
 	cursor->was_dropped = false;

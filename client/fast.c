@@ -17,6 +17,10 @@
 /* Looks at the rings between two at the clock, while looking before a sleep. */
 #define LOOKS_PER_CLOCK 64
 
+/* A broker that was killed does not count up the packets any more: the socket is read so
+ * often at least, whatever the counter says. */
+#define BLIND_NS (UINT64_C(50) * NS_PER_MS)
+
 #define OFFER_AGAIN_NS (1000 * (uint64_t)NS_PER_MS)
 
 /* A full socket can not wake who sleeps on a semaphore. */
@@ -69,7 +73,8 @@ void fast_lose(struct chat *chat)
 		if (fast->publications[i].memory.at)
 			publication_lose(chat, &fast->publications[i]);
 	for (unsigned i = 0; i < fast->n_subscriptions; i++)
-		fast->subscriptions[i].is_resync_due = false; /* RING comes again anyway */
+		/* RING comes again anyway */
+		fast->subscriptions[i].is_resync_due = fast->subscriptions[i].owes_took = false;
 	sleeper_close(&fast->sleeper);
 	sealed_close(&fast->control);
 	fast->is_asked = fast->is_refused = fast->has_seen = fast->is_sleeping = false;
@@ -256,6 +261,7 @@ static void arrive_page(struct chat *chat, const struct frame *frame)
 			      sizeof(struct control_page)) < 0) {
 		session_drop_fd(fd);
 		fast->n_refusals++;
+		fast->is_refused = true;
 		fast_spill(fast);
 		return;
 	}
@@ -407,11 +413,15 @@ void fast_ring(struct chat *chat)
 			waker_wake(&publication->wakers[k].waker);
 	}
 	if (page && shared_get32(&page->bell) != fast->bell_seen) {
+		for (unsigned i = 0; i < fast->n_publications; i++)
+			if (fast->publications[i].memory.at)
+				(void)publication_is_revoked(chat, &fast->publications[i]);
 		fast->bell_seen = shared_get32(&page->bell);
 		fast->is_bell_due = true;
 	}
 	if (fast->is_bell_due) /* or it could not be sent the last time */
 		fast_push(chat);
+	fast_doubt(chat);
 	/* somebody new to wake, or the ring is revoked */
 	if (fast_has_packets(chat))
 		session_listen(chat);
@@ -436,6 +446,20 @@ void fast_note_look(struct chat *chat)
 	chat->fast.has_seen = false;
 	if (page)
 		chat->fast.packets_seen = shared_acquire32(&page->packets);
+}
+
+void fast_doubt(struct chat *chat)
+{
+	struct fast *fast = &chat->fast;
+	uint64_t now;
+
+	if (++fast->n_blind % LOOKS_PER_CLOCK != 0)
+		return;
+	now = link_now();
+	if (now - fast->blind_since < BLIND_NS)
+		return;
+	fast->blind_since = now;
+	fast->has_seen = false;
 }
 
 void fast_note_empty(struct chat *chat)

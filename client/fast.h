@@ -32,6 +32,8 @@ struct fast {
 	bool is_sleeping;
 	uint32_t packets_seen; /* the counter, when the socket was read until it was empty */
 	bool has_seen;
+	unsigned n_blind;     /* looks that believed the counter, and */
+	uint64_t blind_since; /* when the socket was read all the same */
 	uint32_t bell_seen;
 
 	unsigned n_tooks;    /* TOOK is due so often, */
@@ -86,6 +88,9 @@ bool fast_is_ready(struct chat *chat);
 
 /* May the socket hold something? Without a page one must look. */
 bool fast_has_packets(struct chat *chat);
+
+/* The counter was believed once more: now and then the socket is read all the same. */
+void fast_doubt(struct chat *chat);
 
 /* The socket is about to be read; and was found empty. */
 void fast_note_look(struct chat *chat);

@@ -62,6 +62,7 @@ static void descriptor_close(int *fd)
 
 void link_deinit(struct link *link)
 {
+	link_drop_fds(link);
 	descriptor_close(&link->socket);
 	descriptor_close(&link->wake);
 	descriptor_close(&link->timer);

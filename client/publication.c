@@ -96,7 +96,7 @@ static int publication_error(const struct chat *chat, const struct publication *
 
 /* The bell tells when there is something to be seen; then it must be seen before anything
  * more is put: who may not read it has the ring mapped. */
-static bool publication_is_revoked(const struct chat *chat, struct publication *publication)
+bool publication_is_revoked(const struct chat *chat, struct publication *publication)
 {
 	const struct control_page *page = fast_page(&chat->fast);
 
@@ -220,6 +220,9 @@ int publication_say(
 {
 	struct publication *publication = publication_get(chat, target, flags);
 
+	if (publication && publication->is_used && publication->state == PUBLICATION_OFFERED &&
+		fast_has_packets(chat))
+		session_listen(chat);
 	if (!publication || !publication_is_ready(chat, publication))
 		return 1;
 	return publication_say_in(chat, publication, body, len, flags);
@@ -248,6 +251,32 @@ bool publications_are_settled(const struct chat *chat)
 
 /* ---- the broker ---- */
 
+/* Where what must be told begins, at the latest: marks are a block apart, and what lies
+ * behind the gate is still needed. */
+static uint64_t publication_first(const struct publication *publication, uint64_t *ret_seq)
+{
+	uint64_t gate = shared_acquire64(publication->writer.gate);
+	uint64_t first = ring_oldest(&publication->writer, ret_seq);
+	struct ring_message message;
+	struct ring_batch batch;
+	struct ring_reader peek;
+	char *buffer;
+
+	if (gate >= first)
+		return first;
+	buffer = malloc(RING_BUFFER_MIN); /* that of a packet may have one in it */
+	if (!buffer)
+		return first;
+	(void)ring_reader_init(&peek, publication->memory.at, publication->memory.len, gate, 0);
+	if (ring_get(&peek, buffer, RING_BUFFER_MIN, 1, &batch) == 0 &&
+		ring_batch_next(&batch, &message)) {
+		*ret_seq = message.seq;
+		first = gate;
+	}
+	free(buffer);
+	return first;
+}
+
 void publication_lose(const struct chat *chat, struct publication *publication)
 {
 	if (publication->state == PUBLICATION_UP)
@@ -271,7 +300,7 @@ int publication_offer(struct chat *chat, struct publication *publication)
 	uint64_t pos, seq;
 	int n, r;
 
-	pos = ring_oldest(&publication->writer, &seq);
+	pos = publication_first(publication, &seq);
 	n = snprintf(line, sizeof line, "#g%u RING %s nonce=%016llx at=%llu seq=%llu%s",
 		(unsigned)(publication - chat->fast.publications), publication->target,
 		(unsigned long long)publication->nonce, (unsigned long long)pos,
@@ -301,7 +330,7 @@ void publication_spill(struct publication *publication, uint64_t seq)
 	publication_drop_wakers(publication);
 	publication->state = PUBLICATION_SPILLED;
 	/* our own ring, which nobody else can write */
-	pos = ring_oldest(&publication->writer, &first);
+	pos = publication_first(publication, &first);
 	(void)ring_reader_init(rest, publication->memory.at, publication->memory.len, pos, first);
 	publication->gate = seq; /* which is of no other use any more */
 }

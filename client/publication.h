@@ -54,6 +54,10 @@ struct publication {
 /* The one for TARGET, or NULL. */
 struct publication *publication_find(struct chat *chat, struct text target);
 
+/* Has the broker thrown its reader out? Then it is not written any more, and what is in it
+ * that was not archived goes through the socket. */
+bool publication_is_revoked(const struct chat *chat, struct publication *publication);
+
 void publication_close(struct publication *publication);
 
 /* Was the last message said through the ring of TARGET? */

@@ -35,6 +35,7 @@ void subscription_close(struct chat *chat, struct subscription *subscription)
 	if (subscription->last > 0)
 		seen_add(&subscription->cursor->seen, subscription->uid, subscription->label,
 			subscription->last);
+	fast->n_tooks += subscription->owes_took;
 	sealed_close(&subscription->memory);
 	free(subscription->buffer);
 	*subscription = (struct subscription){ .memory = SEALED_NONE };
@@ -63,8 +64,11 @@ void subscriptions_suspend(struct chat *chat, const struct cursor *cursor)
 		struct subscription *subscription = &chat->fast.subscriptions[i];
 
 		if (subscription->memory.at && subscription->cursor == cursor &&
-			subscription->state != SUBSCRIPTION_LOST)
+			subscription->state != SUBSCRIPTION_LOST) {
+			chat->fast.n_tooks += subscription->owes_took;
+			subscription->owes_took = false;
 			subscription_lose(subscription);
+		}
 	}
 }
 
@@ -77,6 +81,12 @@ void subscriptions_note_gap(struct chat *chat, const struct cursor *cursor)
 			subscription->state == SUBSCRIPTION_LOST)
 			subscription->next = NEXT_IS_TOLD;
 	}
+}
+
+void subscriptions_restart(struct chat *chat, const struct cursor *cursor)
+{
+	subscriptions_suspend(chat, cursor);
+	subscriptions_note_gap(chat, cursor);
 }
 
 bool subscription_note(struct subscription *subscription, uint64_t n)
@@ -227,6 +237,7 @@ static int deliver_end(struct chat *chat, const struct announcement *a, struct c
 	}
 	if (subscription->state != SUBSCRIPTION_LOST) {
 		subscription->state = SUBSCRIPTION_ENDING;
+		subscription->owes_took = true;
 		subscription->until = a->seq;
 		return 0; /* TOOK follows when it was read to its end */
 	}
@@ -258,13 +269,6 @@ int subscription_deliver(struct chat *chat, const struct frame *frame, struct cu
 
 /* ---- reading ---- */
 
-/* All that was in it is delivered. */
-static void subscription_finish(struct chat *chat, struct subscription *subscription)
-{
-	subscription_close(chat, subscription);
-	chat->fast.n_tooks++;
-}
-
 /* It was overtaken, or the writer is not to be trusted. The log has what was missed, but
  * in an ephemeral room: there it goes on where it can, and says so. */
 static void subscription_repair(struct subscription *subscription, int outcome)
@@ -277,6 +281,7 @@ static void subscription_repair(struct subscription *subscription, int outcome)
 		return;
 	}
 	subscription_lose(subscription);
+	subscription->owes_took = false; /* RESYNC says as much */
 	subscription->is_resync_due = true;
 }
 
@@ -300,18 +305,22 @@ static void subscription_look(struct chat *chat, struct subscription *subscripti
 	do {
 		if (ring_batch_next(&subscription->batch, &subscription->head)) {
 			subscription->has_head = subscription->head.ref > subscription->last;
+			if (!subscription->has_head) {
+				subscription->next = subscription->head.seq + 1;
+				subscription->is_loose = false;
+			}
 			n_batches--; /* was counted when it was read */
 			continue;
 		}
 		if (subscription_has_ended(subscription)) {
-			subscription_finish(chat, subscription);
+			subscription_close(chat, subscription);
 			return;
 		}
 		r = ring_get(&subscription->reader, subscription->buffer, RING_BUFFER_MIN,
 			UINT32_MAX, &subscription->batch);
 		if (r == RING_E_EMPTY) {
 			if (subscription->state == SUBSCRIPTION_ENDING && subscription->until == 0)
-				subscription_finish(chat, subscription);
+				subscription_close(chat, subscription);
 			return;
 		}
 		if (r) {

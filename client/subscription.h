@@ -38,6 +38,7 @@ struct subscription {
 	struct ring_message head;                          /* the next to be delivered */
 	bool has_head;
 	bool is_resync_due;
+	bool owes_took; /* its UNRING was not confirmed yet */
 	uint64_t last;  /* highest of the publisher's numbers that were delivered */
 	uint64_t next;  /* record behind it, by whichever way it came; 0: not known */
 	bool is_loose;  /* after it was lost: what begins now may be beyond that */
@@ -57,6 +58,9 @@ bool subscription_note(struct subscription *subscription, uint64_t n);
 
 /* The log told of a gap: what those miss that were lost is told with it. */
 void subscriptions_note_gap(struct chat *chat, const struct cursor *cursor);
+
+/* The cursor starts anew where it was told: what a ring had before that is not missed. */
+void subscriptions_restart(struct chat *chat, const struct cursor *cursor);
 
 /* The cursor goes, or what it was sent was dropped. */
 void subscriptions_drop(struct chat *chat, const struct cursor *cursor);

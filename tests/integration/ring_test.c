@@ -522,6 +522,7 @@ static void test_broken_ring(void **state)
 	publisher_put(&publisher, 2, "bad");
 	((struct ring_record *)(publisher.writer.data + RING_LINE))->seq = 77;
 	raw_send(publisher.raw, "#b BELL");
+	raw_expect(publisher.raw, "REVOKED room seq=2");
 	raw_expect(publisher.raw, "#b *");
 	broker_expect(broker, "ring uid=");
 	raw_expect(raw, "MSG room 1 ~\ngood");
@@ -549,6 +550,7 @@ static void test_ignored_gate(void **state)
 		publisher_put(&publisher, i, "x");
 	broker_signal(broker, SIGCONT);
 	raw_send(publisher.raw, "#b BELL");
+	raw_expect(publisher.raw, "REVOKED room seq=1");
 	raw_expect(publisher.raw, "#b *");
 	broker_expect(broker, "it was written over beyond its gate");
 	raw_send(raw, "#p PING");

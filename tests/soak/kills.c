@@ -363,7 +363,7 @@ static void test_kills(void **state)
 
 		await_progress(&kills, any / 256 % 300);
 		switch (any % 16) {
-		case 0: /* a client that has lost it often comes back after up to a second */
+		case 0: /* who has lost it often comes back after up to half a second */
 			kill_broker(&kills);
 			break;
 		case 1:
