@@ -10,7 +10,10 @@
  *
  * Everybody is given the same writers in the same order; number V is said by writer V - 1
  * modulo how many there are. Who has heard a number knows that everybody before had
- * their turn, and that nobody else may speak now, so nothing else is needed to agree. */
+ * their turn, and that nobody else may speak now, so nothing else is needed to agree.
+ * What one writer says comes in order; what another answers may overtake it, for a moment,
+ * while rings take over from the sockets: chat-ring(7), section ARCHIVE. So a number that
+ * comes early waits for the one before it. */
 #include <chat.h>
 
 #include <stdio.h>
@@ -30,6 +33,7 @@ struct game {
 	unsigned n_writers, me;
 	unsigned n_heard, n_ready; /* of the writers; see hear_here() */
 	bool is_heard[WRITERS_MAX], is_ready[WRITERS_MAX];
+	bool is_early[WRITERS_MAX];  /* their next turn was heard before others' */
 	unsigned long rounds, value; /* the counter, as it was heard last */
 	unsigned long n_shared;      /* how many turns came through shared memory */
 	long timeout_ms, until_ms;   /* for the next turn */
@@ -84,7 +88,7 @@ static int hear_here(struct game *game, unsigned writer, unsigned long n)
 	}
 	if (r == 0 && n == game->n_writers && !game->is_ready[writer]) {
 		game->is_ready[writer] = true;
-		if (++game->n_ready == game->n_writers)
+		if (++game->n_ready == game->n_writers && game->value == 0)
 			r = take_turn(game);
 	}
 	return r;
@@ -93,16 +97,25 @@ static int hear_here(struct game *game, unsigned writer, unsigned long n)
 static int hear_turn(
 	struct game *game, const struct chat_event *event, unsigned writer, unsigned long value)
 {
-	if (value != game->value + 1 || writer != game->value % game->n_writers) {
+	unsigned long before = game->value;
+
+	if (value <= game->value || value - game->value > game->n_writers ||
+		writer != (value - 1) % game->n_writers) {
 		fprintf(stderr, "counter: %s said %lu after %lu\n", event->name, value,
 			game->value);
 		return FAILED;
 	}
-	game->value = value;
-	game->until_ms = now_ms() + game->timeout_ms;
 	game->n_shared += event->seq == 0; /* it has no number: it came past the broker */
-	printf("%s %lu\n", event->name, value);
-	return value == game->rounds ? OVER : take_turn(game);
+	game->is_early[writer] = true;
+	while (game->is_early[writer = game->value % game->n_writers]) {
+		game->is_early[writer] = false;
+		game->value++;
+		game->until_ms = now_ms() + game->timeout_ms;
+		printf("%s %lu\n", game->writers[writer], game->value);
+		if (game->value == game->rounds)
+			return OVER;
+	}
+	return game->value > before ? take_turn(game) : GOES_ON;
 }
 
 static int hear(struct game *game, const struct chat_event *event)
