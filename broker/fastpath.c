@@ -252,7 +252,7 @@ static void fast_announce(struct fast *fast)
 /* Wake this reader, if it sleeps; behind a shared_fence(). Returns whether it did. */
 static bool fast_wake(struct fast *reader)
 {
-	if (!waker_sleeps(&reader->waker))
+	if (!waker_claim(&reader->waker))
 		return false;
 	if (reader->waker.semaphore)
 		waker_wake(&reader->waker);
@@ -284,6 +284,7 @@ void fast_took(struct session *session, bool is_refused)
 	} else if (passing == FAST_PASS_RING && follower && follower->feed->fast->session) {
 		output_schedule(follower->feed->fast->session); /* it is to be told how to wake */
 	} else if (passing == FAST_PASS_END && follower) {
+		reader_schedule(follower->cursor); /* what is behind the ring was held */
 		follower_free(follower);
 	}
 	followers_can_read(fast);
@@ -433,6 +434,7 @@ int fast_offer(struct session *session, const struct frame *frame, struct room *
 		if (cursor->is_fast)
 			follower_new(cursor, feed);
 	}
+	feed_update(feed);
 	fast_line_up(fast);
 	return 0;
 }

@@ -16,6 +16,10 @@
 /* Records that are copied out at once: what an interruption costs to copy again. */
 #define FEED_BATCH 64
 
+/* Laps in a row after which the mark is not believed any more: it is about a block old, so
+ * the writer would have to put a whole ring between the two looks, each time. */
+#define FEED_LAPS_MAX 64
+
 /* One for all: what is in it is used up before anything else is read. */
 static _Alignas(64) char feed_buffer[RING_BUFFER_MIN];
 
@@ -72,8 +76,8 @@ bool feed_is_read(const struct feed *feed)
 	return !feed->is_finished && (feed->is_archived || feed->is_ending || feed_has_relay(feed));
 }
 
-/* Go to the end of what was put, from the mark on: no more than a capacity, for it may be
- * written as fast as it is read. */
+/* Go to the end of what was put, from the mark on, which is about a block old: no further
+ * than two, for it may be written as fast as it is read, and the mark may be a lie. */
 static void feed_seek_end(struct feed *feed)
 {
 	struct ring_reader *reader = &feed->reader;
@@ -82,7 +86,7 @@ static void feed_seek_end(struct feed *feed)
 	int r = ring_reader_seek(reader);
 
 	mark = reader->pos;
-	while (r == 0 && reader->pos - mark < reader->capacity)
+	while (r == 0 && reader->pos - mark < 2 * reader->capacity / RING_BLOCKS)
 		r = ring_get(reader, feed_buffer, sizeof feed_buffer, UINT32_MAX, &batch);
 	if (r == RING_E_LAPPED)
 		r = ring_reader_seek(reader);
@@ -149,10 +153,9 @@ static int feed_append(struct feed *feed, const struct ring_message *message)
 	}
 	r = room_append(&fast->broker->rooms, feed->room, &fast->author,
 		(struct text){ id, number_put(id, message->ref) }, message->ref, body, &seq);
-	if (r < 0) {
-		fast_set_gate(feed, feed->reader.pos, -r);
+	feed->error = MAX(-r, 0);
+	if (r < 0)
 		return FEED_E_LATER;
-	}
 	feed->n_archived++;
 	if (r == 0)
 		followers_pass(feed, seq);
@@ -191,15 +194,17 @@ static int feed_take(struct feed *feed, uint64_t until)
 	int r;
 
 	r = ring_get(&feed->reader, feed_buffer, sizeof feed_buffer, FEED_BATCH, &batch);
-	if (r == RING_E_LAPPED && !feed->is_archived)
-		return ring_reader_seek(&feed->reader) ? FEED_TAKE_BROKEN : 0;
+	if (r == RING_E_LAPPED && !feed->is_archived && ++feed->n_lapped < FEED_LAPS_MAX)
+		r = ring_reader_seek(&feed->reader) ? RING_E_BAD : RING_E_EMPTY;
 	if (r == RING_E_EMPTY)
 		return FEED_TAKE_EMPTY;
 	if (r) {
-		feed_break(feed, r == RING_E_LAPPED ? "it was written over beyond its gate"
-						    : "a record is not as it should be");
+		feed_break(feed, r == RING_E_BAD     ? "a record is not as it should be"
+				 : feed->is_archived ? "it was written over beyond its gate"
+						     : "its mark is not as it should be");
 		return FEED_TAKE_BROKEN;
 	}
+	feed->n_lapped = 0;
 	while (feed->is_archived && ring_batch_next(&batch, &message)) {
 		r = message.time > until ? FEED_TAKE_EMPTY
 		    : message.ref == 0   ? 0 /* a publisher's number is above 0 */
@@ -209,8 +214,8 @@ static int feed_take(struct feed *feed, uint64_t until)
 			break;
 		}
 	}
-	if (feed->is_archived && r != FEED_E_LATER)
-		fast_set_gate(feed, feed->reader.pos, 0);
+	if (feed->is_archived) /* not before what was not taken is put back */
+		fast_set_gate(feed, feed->reader.pos, feed->error);
 	return r;
 }
 
@@ -258,6 +263,8 @@ int feed_drain(struct feed *feed)
 			return 0;
 		if (r)
 			return r;
+		if (feed_is_done(feed))
+			return 0;
 		if (broker_clock() >= broker->turn_end)
 			return FEED_E_MORE;
 	}
@@ -269,9 +276,14 @@ void feed_end(struct feed *feed)
 {
 	if (feed->is_ending)
 		return;
-	if (!feed->is_archived)
-		feed_seek_end(feed); /* where it ends is to be told */
 	feed->is_ending = true;
+	if (!feed->is_archived) {
+		feed_seek_end(feed); /* where it ends is to be told */
+		feed_finish(feed);
+		return;
+	}
+	feed->until =
+		MIN(ring_reader_horizon(&feed->reader), feed->reader.pos + feed->reader.capacity);
 	fast_line_up(feed->fast);
 }
 

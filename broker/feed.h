@@ -31,12 +31,15 @@ struct feed {
 	uint64_t end_seq; /* number in the log behind the last of it; UINT64_MAX before that */
 	bool is_archived;
 	bool is_revoked;
-	bool is_ending;   /* what is in it is still taken, then it is finished */
+	bool is_ending;   /* what was in it then is still taken, then it is finished */
+	uint64_t until;   /* while it is ending: the position that bounds that */
 	bool is_finished; /* nothing more comes of it; followers are told where it ended */
 	struct list followers;
 	unsigned n_following;        /* of these, those that read it themselves */
 	uint64_t n_archived, n_laps; /* records; readers that were overtaken */
 	uint64_t n_wakes;            /* that the broker did */
+	unsigned n_lapped;           /* times in a row that the broker itself was overtaken */
+	int error;                   /* errno of the last try to archive, or 0 */
 };
 
 enum {
@@ -62,6 +65,12 @@ void feed_locate(struct feed *feed);
 /* Does the broker look at it at all? */
 bool feed_is_read(const struct feed *feed);
 
+/* Is all taken that was in it when it began to end? Its process may still write. */
+static inline bool feed_is_done(const struct feed *feed)
+{
+	return feed->is_ending && feed->reader.pos >= feed->until;
+}
+
 /* Take what was put, until the turn is over. Returns 0 when that was all, or an outcome. */
 int feed_drain(struct feed *feed);
 
@@ -69,7 +78,7 @@ int feed_drain(struct feed *feed);
  * that was put earlier, as far as one look at each goes. EXCEPT may be NULL. */
 void room_sweep_feeds(struct room *room, const struct feed *except, uint64_t time);
 
-/* It is to end: when what it holds is taken, or at once with WHY, when the publisher broke
+/* It is to end: when what it holds by now is taken, or at once with WHY, when the publisher broke
  * the rules. */
 void feed_end(struct feed *feed);
 void feed_break(struct feed *feed, const char *why);

@@ -327,7 +327,7 @@ bool followers_hold(const struct cursor *cursor)
 		const struct follower *follower = container_of(link, struct follower, fast_link);
 
 		if (follower->cursor == cursor &&
-			(follower_is_ring_due(follower, cursor->at.seq) ||
+			(follower_is_ring_due(follower, cursor->at.seq) || follower->is_end_told ||
 				(follower->has_map &&
 					follower_is_end_due(follower, cursor->at.seq))))
 			return true;
@@ -345,18 +345,28 @@ static int follower_put_line(char *line, size_t size, const char *verb, const st
 		(int)author->name.len, author->name.data, (unsigned long)author->label);
 }
 
-#define FOLLOWER_LINE_MAX (TARGET_LEN_MAX + AUTHOR_LEN_MAX + 160)
+#define FOLLOWER_LINE_MAX (TARGET_LEN_MAX + AUTHOR_LEN_MAX + 192)
+#define RESYNCS_MAX       (sizeof " resync=" + NUMBER_DECIMAL_MAX)
+
+/* Which of its RESYNC the broker knows of: what was told before the last is not for it. */
+static const char *follower_resyncs(const struct follower *follower, char *buffer)
+{
+	buffer[0] = '\0';
+	if (follower->n_resyncs > 0)
+		snprintf(buffer, RESYNCS_MAX, " resync=%u", follower->n_resyncs);
+	return buffer;
+}
 
 static int follower_tell_ring(struct follower *follower)
 {
 	struct feed *feed = follower->feed;
-	char line[FOLLOWER_LINE_MAX];
+	char line[FOLLOWER_LINE_MAX], resyncs[RESYNCS_MAX];
 	int n, r;
 
 	n = follower_put_line(line, sizeof line, "RING", feed);
-	n += snprintf(line + n, sizeof line - (size_t)n, " nonce=%016lx at=%lu seq=%lu",
+	n += snprintf(line + n, sizeof line - (size_t)n, " nonce=%016lx at=%lu seq=%lu%s",
 		(unsigned long)feed->nonce, (unsigned long)follower->pos,
-		(unsigned long)follower->seq);
+		(unsigned long)follower->seq, follower_resyncs(follower, resyncs));
 	r = fast_pass(follower->fast, FAST_PASS_RING, follower, (struct text){ line, (size_t)n },
 		&feed->memory.fd, follower->has_map ? 0 : 1);
 	if (r == -ETOOMANYREFS) {
@@ -373,16 +383,12 @@ static int follower_tell_ring(struct follower *follower)
 
 static int follower_tell_end(struct follower *follower)
 {
-	char line[FOLLOWER_LINE_MAX];
+	char line[FOLLOWER_LINE_MAX], resyncs[RESYNCS_MAX];
 	int n, r;
 
-	if (!follower->has_map) {
-		follower_free(follower);
-		return 0;
-	}
 	n = follower_put_line(line, sizeof line, "UNRING", follower->feed);
-	n += snprintf(line + n, sizeof line - (size_t)n, " seq=%lu",
-		(unsigned long)follower->feed->reader.seq);
+	n += snprintf(line + n, sizeof line - (size_t)n, " seq=%lu%s",
+		(unsigned long)follower->feed->reader.seq, follower_resyncs(follower, resyncs));
 	r = fast_pass(
 		follower->fast, FAST_PASS_END, follower, (struct text){ line, (size_t)n }, NULL, 0);
 	if (r == 0)

@@ -35,6 +35,7 @@ struct follower {
 	bool is_end_told;     /* that the ring is finished */
 	bool is_direct;       /* the publisher wakes it; otherwise the broker does */
 	bool is_due;          /* the publisher is to be told of it */
+	unsigned n_resyncs;   /* so far */
 	uint64_t since;       /* number in the log, and */
 	uint64_t pos, seq;    /* place in the ring of the same record */
 	uint64_t after;       /* while it catches up: the last of the publisher's numbers it had */

@@ -82,10 +82,9 @@ int handle_resync(struct session *session, const struct frame *frame)
 		answer_refuse(session, frame, CODE_NOTIN, "no ring that is followed");
 		return 0;
 	}
-	if (session->fast->passed == follower) { /* it is told again */
+	if (session->fast->passed == follower) /* it is told again, when it took that */
 		session->fast->passed = NULL;
-		session->fast->passing = FAST_PASS_NONE;
-	}
+	follower->n_resyncs++;
 	follower_resync(follower, after);
 	answer_ok(session, frame);
 	return 0;

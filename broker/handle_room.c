@@ -219,6 +219,7 @@ int handle_join(struct session *session, const struct frame *frame)
 	cursor->is_fast = session->fast && frame_has(frame, 2, "ring");
 	if (cursor->is_fast)
 		followers_join(cursor);
+	room_update_feeds(room);
 	return 0;
 }
 

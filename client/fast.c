@@ -72,9 +72,13 @@ void fast_lose(struct chat *chat)
 	for (unsigned i = 0; i < fast->n_publications; i++)
 		if (fast->publications[i].memory.at)
 			publication_lose(chat, &fast->publications[i]);
-	for (unsigned i = 0; i < fast->n_subscriptions; i++)
+	for (unsigned i = 0; i < fast->n_subscriptions; i++) {
+		struct subscription *subscription = &fast->subscriptions[i];
+
 		/* RING comes again anyway */
-		fast->subscriptions[i].is_resync_due = fast->subscriptions[i].owes_took = false;
+		subscription->is_resync_due = subscription->owes_took = false;
+		subscription->n_resyncs = 0;
+	}
 	sleeper_close(&fast->sleeper);
 	sealed_close(&fast->control);
 	fast->is_asked = fast->is_refused = fast->has_seen = fast->is_sleeping = false;
@@ -137,8 +141,12 @@ static int fast_send_resyncs(struct chat *chat)
 			(unsigned long long)subscription->label,
 			(unsigned long long)subscription->last);
 		r = fast_send(chat, line, NULL, 0);
-		if (r == 0)
-			subscription->is_resync_due = false;
+		if (r)
+			break;
+		subscription->is_resync_due = false;
+		subscription->n_resyncs++;
+		chat->fast.n_tooks += subscription->owes_took;
+		subscription->owes_took = false;
 	}
 	return r;
 }
@@ -192,11 +200,11 @@ void fast_push(struct chat *chat)
 		fast->is_asked = r == 0;
 	}
 	if (r == 0)
+		r = fast_send_resyncs(chat);
+	if (r == 0)
 		r = fast_send_tooks(chat);
 	if (r == 0)
 		r = fast_send_waker(chat);
-	if (r == 0)
-		r = fast_send_resyncs(chat);
 	if (r == 0 && chat->state == SESSION_UP)
 		r = fast_send_offers(chat);
 	if (r == 0)

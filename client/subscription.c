@@ -7,6 +7,9 @@
 #include "client/session.h"
 #include "protocol/number.h"
 
+/* Laps in a row without a record, after which the writer is not to be trusted. */
+#define LAPS_MAX 64
+
 /* In next: whatever is missing before what comes was told already. */
 #define NEXT_IS_TOLD UINT64_MAX
 
@@ -87,6 +90,9 @@ void subscriptions_restart(struct chat *chat, const struct cursor *cursor)
 {
 	subscriptions_suspend(chat, cursor);
 	subscriptions_note_gap(chat, cursor);
+	for (unsigned i = 0; i < chat->fast.n_subscriptions; i++)
+		if (chat->fast.subscriptions[i].cursor == cursor)
+			chat->fast.subscriptions[i].n_resyncs = 0;
 }
 
 bool subscription_note(struct subscription *subscription, uint64_t n)
@@ -119,9 +125,9 @@ static int subscription_miss(
 
 /* ---- what the stream says ---- */
 
-/* "RING room NAME UID [of=USER] p=PUB nonce=HEX at=POS seq=SEQ" */
+/* "RING room NAME UID [of=USER] p=PUB nonce=HEX at=POS seq=SEQ [resync=N]" */
 struct announcement {
-	uint64_t uid, label, nonce, pos, seq;
+	uint64_t uid, label, nonce, pos, seq, resync;
 	struct text name, of;
 };
 
@@ -130,11 +136,13 @@ static bool announcement_read(const struct frame *frame, struct announcement *re
 	struct announcement a = { .of = frame_get(frame, 4, "of") };
 	struct text p = frame_get(frame, 4, "p"), seq = frame_get(frame, 4, "seq");
 	struct text nonce = frame_get(frame, 4, "nonce"), at = frame_get(frame, 4, "at");
+	struct text resync = frame_get(frame, 4, "resync");
 
 	if (frame->n_words < 6 || !number_parse(frame->word[3], &a.uid) || a.uid > UINT32_MAX ||
 		!p.data || !number_parse_hex(p, &a.label) || !seq.data ||
 		!number_parse(seq, &a.seq) || (nonce.data && !number_parse_hex(nonce, &a.nonce)) ||
-		(at.data && !number_parse(at, &a.pos)))
+		(at.data && !number_parse(at, &a.pos)) ||
+		(resync.data && !number_parse(resync, &a.resync)))
 		return false;
 	a.name = frame->word[2];
 	if (a.name.len > NAME_LEN_MAX || a.of.len > NAME_LEN_MAX)
@@ -212,8 +220,14 @@ static int deliver_ring(struct chat *chat, const struct announcement *a, struct 
 	}
 	/* it has it already: from an earlier connection, or it was lost */
 	session_drop_fd(session_take_fd(chat));
+	if (subscription->is_distrusted) { /* the log serves it from here on */
+		subscription_close(chat, subscription);
+		chat->fast.n_refusals++;
+		return 0;
+	}
 	chat->fast.n_tooks++;
-	if (subscription->state != SUBSCRIPTION_LOST || a->pos % RING_LINE != 0)
+	if (subscription->state != SUBSCRIPTION_LOST || subscription->is_resync_due ||
+		a->resync < subscription->n_resyncs || a->pos % RING_LINE != 0)
 		return 0;
 	subscription->state = SUBSCRIPTION_READING;
 	subscription->reader.pos = a->pos;
@@ -231,7 +245,7 @@ static int deliver_end(struct chat *chat, const struct announcement *a, struct c
 		subscription_find(chat, cursor, (uid_t)a->uid, a->label);
 	bool is_gap;
 
-	if (!subscription) {
+	if (!subscription || subscription->is_resync_due || a->resync < subscription->n_resyncs) {
 		chat->fast.n_tooks++;
 		return 0;
 	}
@@ -275,14 +289,15 @@ static void subscription_repair(struct subscription *subscription, int outcome)
 {
 	struct ring_reader *reader = &subscription->reader;
 
-	if (subscription->cursor->is_ephemeral && outcome == RING_E_LAPPED &&
+	if (outcome == RING_E_BAD || ++subscription->n_lapped >= LAPS_MAX)
+		subscription->is_distrusted = true;
+	if (subscription->cursor->is_ephemeral && !subscription->is_distrusted &&
 		ring_reader_seek(reader) == 0) {
 		subscription->is_loose = true;
 		return;
 	}
 	subscription_lose(subscription);
-	subscription->owes_took = false; /* RESYNC says as much */
-	subscription->is_resync_due = true;
+	subscription->is_resync_due = true; /* first, and then TOOK: it is to be told again */
 }
 
 static bool subscription_has_ended(const struct subscription *subscription)
@@ -327,6 +342,7 @@ static void subscription_look(struct chat *chat, struct subscription *subscripti
 			subscription_repair(subscription, r);
 			return;
 		}
+		subscription->n_lapped = 0;
 	} while (!subscription->has_head && ++n_batches < TURN_BATCHES);
 }
 

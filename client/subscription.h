@@ -38,11 +38,14 @@ struct subscription {
 	struct ring_message head;                          /* the next to be delivered */
 	bool has_head;
 	bool is_resync_due;
-	bool owes_took; /* its UNRING was not confirmed yet */
-	uint64_t last;  /* highest of the publisher's numbers that were delivered */
-	uint64_t next;  /* record behind it, by whichever way it came; 0: not known */
-	bool is_loose;  /* after it was lost: what begins now may be beyond that */
-	uint64_t until; /* while ENDING; 0: to where it is empty */
+	unsigned n_lapped; /* times in a row, without a record between */
+	bool is_distrusted;
+	unsigned n_resyncs; /* that were sent: what was told before the last does not hold */
+	bool owes_took;     /* its UNRING was not confirmed yet */
+	uint64_t last;      /* highest of the publisher's numbers that were delivered */
+	uint64_t next;      /* record behind it, by whichever way it came; 0: not known */
+	bool is_loose;      /* after it was lost: what begins now may be beyond that */
+	uint64_t until;     /* while ENDING; 0: to where it is empty */
 };
 
 /* The one of LABEL and UID in CURSOR's room, or NULL. */

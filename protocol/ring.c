@@ -177,6 +177,11 @@ int ring_reader_seek(struct ring_reader *reader)
 	return 0;
 }
 
+uint64_t ring_reader_horizon(const struct ring_reader *reader)
+{
+	return shared_get64(&reader->header->horizon);
+}
+
 static bool ring_is_lapped(const struct ring_reader *reader)
 {
 	shared_fence_acquire(); /* after what was read, before the horizon */

@@ -142,6 +142,9 @@ int ring_reader_init(
  * out with it. Returns 0 or RING_E_BAD. */
 int ring_reader_seek(struct ring_reader *reader);
 
+/* The position that nothing in the ring lies beyond, as its writer has it. */
+uint64_t ring_reader_horizon(const struct ring_reader *reader);
+
 /* Bytes of a batch at which no further record is added: they are read while they are still
  * near the processor. */
 #define RING_BATCH_LEN (16u << 10)

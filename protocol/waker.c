@@ -158,32 +158,32 @@ int waker_take(struct waker *ret_waker, int fd, int page_fd, uid_t owner)
 	return 0;
 }
 
-bool waker_sleeps(const struct waker *waker)
+bool waker_claim(struct waker *waker)
 {
 	const struct sleep_page *page = waker->page.at;
+	uint32_t sleep;
 	int value;
 
 	if (waker->semaphore)
 		return sem_getvalue(waker->semaphore, &value) == 0 && value <= 0;
-	return page && (shared_get32(&page->sleeps) & 1);
+	sleep = page ? shared_get32(&page->sleeps) : 0;
+	if (!(sleep & 1) || sleep == waker->woken)
+		return false;
+	waker->woken = sleep;
+	return true;
 }
 
 void waker_wake(struct waker *waker)
 {
-	const struct sleep_page *page = waker->page.at;
 	uint64_t one = 1;
-	uint32_t sleep;
 	ssize_t n;
 
+	if (!waker_claim(waker))
+		return;
 	if (waker->semaphore) {
-		if (waker_sleeps(waker))
-			(void)sem_post(waker->semaphore);
+		(void)sem_post(waker->semaphore);
 		return;
 	}
-	sleep = page ? shared_get32(&page->sleeps) : 0;
-	if (!(sleep & 1) || sleep == waker->woken)
-		return;
-	waker->woken = sleep;
 	n = write(waker->fd, &one, sizeof one);
 	(void)n; /* EAGAIN: it has more reasons than it can count */
 }

@@ -78,8 +78,9 @@ int waker_take(struct waker *ret_waker, int fd, int page_fd, uid_t owner);
 /* Wake it if it sleeps. Between what it is to find and this must be a shared_fence(). */
 void waker_wake(struct waker *waker);
 
-/* Does it sleep? For who wakes it by other means; after a shared_fence(), too. */
-bool waker_sleeps(const struct waker *waker);
+/* Is it to be woken, and was not from this sleep? For who wakes it by other means, once;
+ * after a shared_fence(), too. */
+bool waker_claim(struct waker *waker);
 
 void waker_close(struct waker *waker);
 
