@@ -493,13 +493,22 @@ struct say {
 	struct text target;
 	const void *body;
 	size_t len;
-	int result; /* of outbox_say() */
+	unsigned flags;
+	int result; /* of outbox_say(), or SAY_E_RING */
 };
+
+/* While it waited for a place in the outbox, the broker was offered the ring that it is to
+ * be said through now. */
+#define SAY_E_RING (OUTBOX_E_MARKED + 1)
 
 static bool say_try(struct chat *chat, void *argument)
 {
 	struct say *say = argument;
 
+	if (publication_is_offered(chat, say->target)) {
+		say->result = SAY_E_RING;
+		return true;
+	}
 	say->result =
 		outbox_say(&chat->outbox, say->target, chat->last_id + 1, say->body, say->len);
 	if (say->result != OUTBOX_E_FULL)
@@ -508,10 +517,26 @@ static bool say_try(struct chat *chat, void *argument)
 	return false;
 }
 
+/* Put it into the outbox, when there is room. Returns 0, also when it is to be said through
+ * a ring instead, or an error. */
+static int chat_say(struct chat *chat, struct say *say)
+{
+	if (say_try(chat, say))
+		return 0;
+	session_poll(chat);
+	if (say_try(chat, say))
+		return 0;
+	if (say->flags & CHAT_NONBLOCK) {
+		session_settle(chat);
+		return session_fail(chat, -EAGAIN, "%d bytes are not acknowledged", OUTBOX_LEN_MAX);
+	}
+	return session_await(chat, say_try, say, UINT64_MAX);
+}
+
 PUBLIC int chat_send(
 	struct chat *chat, const char *target, const void *body, size_t len, unsigned flags)
 {
-	struct say say = { text_of(target), body, len, 0 };
+	struct say say = { text_of(target), body, len, flags, 0 };
 	int r;
 
 	if (chat->state == SESSION_ENDED)
@@ -529,24 +554,16 @@ PUBLIC int chat_send(
 			chat, -EMSGSIZE, "a message has at most %d bytes", BODY_LEN_MAX);
 	if (chat->state != SESSION_UP || chat->link.is_deaf)
 		session_poll(chat);
-	if ((flags & CHAT_FAST) || chat->fast.n_publications > 0) {
-		r = publication_say(chat, say.target, body, len, flags);
-		if (r <= 0)
-			return r;
-	}
-	if (!say_try(chat, &say)) {
-		session_poll(chat);
-		if (!say_try(chat, &say) && (flags & CHAT_NONBLOCK)) {
-			session_settle(chat);
-			return session_fail(
-				chat, -EAGAIN, "%d bytes are not acknowledged", OUTBOX_LEN_MAX);
-		}
-		if (say.result == OUTBOX_E_FULL) {
-			r = session_await(chat, say_try, &say, UINT64_MAX);
-			if (r)
+	do {
+		if ((flags & CHAT_FAST) || chat->fast.n_publications > 0) {
+			r = publication_say(chat, say.target, body, len, flags);
+			if (r <= 0)
 				return r;
 		}
-	}
+		r = chat_say(chat, &say);
+		if (r)
+			return r;
+	} while (say.result == SAY_E_RING);
 	if (say.result < 0)
 		return session_fail(chat, say.result, "%s", strerror(-say.result));
 	chat->last_id++;

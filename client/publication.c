@@ -228,6 +228,14 @@ int publication_say(
 	return publication_say_in(chat, publication, body, len, flags);
 }
 
+bool publication_is_offered(struct chat *chat, struct text target)
+{
+	const struct publication *publication =
+		chat->fast.n_publications > 0 ? publication_find(chat, target) : NULL;
+
+	return publication && publication->state != PUBLICATION_NEW;
+}
+
 static bool publication_is_settled(const struct chat *chat, const struct publication *publication)
 {
 	uint64_t gate;

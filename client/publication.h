@@ -54,6 +54,10 @@ struct publication {
 /* The one for TARGET, or NULL. */
 struct publication *publication_find(struct chat *chat, struct text target);
 
+/* Was a ring for TARGET offered? From then on nothing for it may be said through the
+ * socket. */
+bool publication_is_offered(struct chat *chat, struct text target);
+
 /* Has the broker thrown its reader out? Then it is not written any more, and what is in it
  * that was not archived goes through the socket. */
 bool publication_is_revoked(const struct chat *chat, struct publication *publication);
