@@ -136,6 +136,11 @@ static int fast_send_resyncs(struct chat *chat)
 
 		if (!subscription->is_resync_due)
 			continue;
+		if (subscription->cursor->state != CURSOR_UP) {
+			subscription_settle(
+				chat, subscription); /* JOIN has it told where to go on */
+			continue;
+		}
 		snprintf(line, sizeof line, "RESYNC %s %u p=%016llx after=%llu",
 			subscription->cursor->target, subscription->uid,
 			(unsigned long long)subscription->label,
@@ -143,10 +148,8 @@ static int fast_send_resyncs(struct chat *chat)
 		r = fast_send(chat, line, NULL, 0);
 		if (r)
 			break;
-		subscription->is_resync_due = false;
 		subscription->n_resyncs++;
-		chat->fast.n_tooks += subscription->owes_took;
-		subscription->owes_took = false;
+		subscription_settle(chat, subscription);
 	}
 	return r;
 }

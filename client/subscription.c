@@ -61,6 +61,13 @@ static void subscription_lose(struct subscription *subscription)
 	subscription->batch.at = subscription->batch.end;
 }
 
+void subscription_settle(struct chat *chat, struct subscription *subscription)
+{
+	subscription->is_resync_due = false;
+	chat->fast.n_tooks += subscription->owes_took;
+	subscription->owes_took = false;
+}
+
 void subscriptions_suspend(struct chat *chat, const struct cursor *cursor)
 {
 	for (unsigned i = 0; i < chat->fast.n_subscriptions; i++) {
@@ -68,8 +75,7 @@ void subscriptions_suspend(struct chat *chat, const struct cursor *cursor)
 
 		if (subscription->memory.at && subscription->cursor == cursor &&
 			subscription->state != SUBSCRIPTION_LOST) {
-			chat->fast.n_tooks += subscription->owes_took;
-			subscription->owes_took = false;
+			subscription_settle(chat, subscription);
 			subscription_lose(subscription);
 		}
 	}

@@ -68,6 +68,9 @@ void subscriptions_restart(struct chat *chat, const struct cursor *cursor);
 /* The cursor goes, or what it was sent was dropped. */
 void subscriptions_drop(struct chat *chat, const struct cursor *cursor);
 void subscriptions_suspend(struct chat *chat, const struct cursor *cursor);
+/* RESYNC was sent, or need not be; TOOK for an end that it did not get to can follow. */
+void subscription_settle(struct chat *chat, struct subscription *subscription);
+
 void subscription_close(struct chat *chat, struct subscription *subscription);
 
 /* The next event of any ring: of several the one that was put first. 1 or 0. */
