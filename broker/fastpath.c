@@ -261,6 +261,13 @@ static bool fast_wake(struct fast *reader)
 	return true;
 }
 
+/* What they were held for is over, or they can be told now. */
+static void fast_schedule_cursors(const struct fast *fast)
+{
+	list_for_each (link, &fast->followers)
+		reader_schedule(container_of(link, struct follower, fast_link)->cursor);
+}
+
 void fast_took(struct session *session, bool is_refused)
 {
 	struct fast *fast = session->fast;
@@ -281,13 +288,15 @@ void fast_took(struct session *session, bool is_refused)
 		fast_wake(follower->fast);
 	} else if (passing == FAST_PASS_RING && follower && is_refused) {
 		follower_refuse(follower);
-	} else if (passing == FAST_PASS_RING && follower && follower->feed->fast->session) {
-		output_schedule(follower->feed->fast->session); /* it is to be told how to wake */
+	} else if (passing == FAST_PASS_RING && follower) {
+		follower_take(follower);
+		if (follower->feed->fast->session) /* it is to be told how to wake */
+			output_schedule(follower->feed->fast->session);
 	} else if (passing == FAST_PASS_END && follower) {
 		reader_schedule(follower->cursor); /* what is behind the ring was held */
 		follower_free(follower);
 	}
-	followers_can_read(fast);
+	fast_schedule_cursors(fast);
 	output_schedule(session);
 }
 
@@ -318,7 +327,7 @@ void fast_take_waker(struct session *session, const struct frame *frame)
 	fast->waker = waker;
 	fast->broker->n_passed += 2;
 	fast_announce(fast);
-	followers_can_read(fast);
+	fast_schedule_cursors(fast);
 	answer_ok(session, frame);
 }
 

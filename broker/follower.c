@@ -35,7 +35,7 @@ static void follower_forget_sleeper(struct follower *follower)
 
 static void follower_count(struct follower *follower)
 {
-	bool is_counted = follower->state == FOLLOWER_FOLLOWING && fast_can_read(follower->fast);
+	bool is_counted = follower->state == FOLLOWER_FOLLOWING && follower->is_taken;
 
 	follower->feed->n_following += is_counted - follower->is_counted;
 	follower->is_counted = is_counted;
@@ -57,7 +57,7 @@ static void follower_attach(struct follower *follower)
 	follower->since = feed->room->log.next;
 	follower->pos = feed->reader.pos;
 	follower->seq = feed->reader.seq;
-	follower->is_told = false;
+	follower->is_told = follower->is_taken = false;
 	follower_set_state(follower, FOLLOWER_FOLLOWING);
 	reader_schedule(follower->cursor);
 }
@@ -153,16 +153,10 @@ void follower_resync(struct follower *follower, uint64_t after)
 	reader_schedule(follower->cursor);
 }
 
-void followers_can_read(struct fast *fast)
+void follower_take(struct follower *follower)
 {
-	list_for_each (link, &fast->followers) {
-		struct follower *follower = container_of(link, struct follower, fast_link);
-
-		if (follower->state == FOLLOWER_FOLLOWING && !follower->is_counted &&
-			!follower->feed->is_finished)
-			follower_attach(follower); /* until now the log served it */
-		reader_schedule(follower->cursor);
-	}
+	follower->is_taken = true;
+	follower_count(follower);
 }
 
 void follower_refuse(struct follower *follower)
@@ -412,6 +406,10 @@ int followers_flush(struct cursor *cursor)
 		if (is_end && !follower->has_map) { /* it never heard of it */
 			follower_free(follower);
 			continue;
+		}
+		if (is_ring && cursor->at.seq > follower->since) {
+			follower_attach(follower); /* the log served it, until it could read */
+			is_ring = cursor->at.seq >= follower->since;
 		}
 		if ((!is_end && !is_ring) || fast->passing != FAST_PASS_NONE)
 			continue;

@@ -31,6 +31,7 @@ struct follower {
 	bool is_refused;      /* it can not read the ring */
 	bool has_map;         /* the reader has mapped it */
 	bool is_told;         /* where in the ring to go on */
+	bool is_taken;        /* and it has said that it does */
 	bool is_counted;      /* in feed.n_following: nothing need be archived for it */
 	bool is_end_told;     /* that the ring is finished */
 	bool is_direct;       /* the publisher wakes it; otherwise the broker does */
@@ -61,8 +62,8 @@ void follower_resync(struct follower *follower, uint64_t after);
 /* It has what it missed. */
 void follower_catch_up(struct follower *follower);
 
-/* FAST has its page and its waker: from here on its rings need not be archived for it. */
-void followers_can_read(struct fast *fast);
+/* The reader goes on in the ring: from here on it need not be archived for it. */
+void follower_take(struct follower *follower);
 
 /* The reader can not map the ring. */
 void follower_refuse(struct follower *follower);
