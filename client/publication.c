@@ -197,10 +197,7 @@ static bool publication_is_ready(struct chat *chat, struct publication *publicat
 	if (publication->is_used)
 		return true;
 	session_poll(chat);
-	if (!publication->memory.at || publication->state == PUBLICATION_NEW)
-		return false;
-	publication->is_used = true;
-	return true;
+	return publication->memory.at && publication->is_used;
 }
 
 /* The ring for TARGET, if this chat has one, or is to have one. */
@@ -233,7 +230,7 @@ bool publication_is_offered(struct chat *chat, struct text target)
 	const struct publication *publication =
 		chat->fast.n_publications > 0 ? publication_find(chat, target) : NULL;
 
-	return publication && publication->state != PUBLICATION_NEW;
+	return publication && publication->is_used;
 }
 
 static bool publication_is_settled(const struct chat *chat, const struct publication *publication)
@@ -318,6 +315,9 @@ int publication_offer(struct chat *chat, struct publication *publication)
 	if (r)
 		return r;
 	publication->state = PUBLICATION_OFFERED;
+	/* readers that get it may go on in it whatever becomes of the broker: from here on
+	 * nothing goes another way */
+	publication->is_used = true;
 	publication->gate = pos; /* from there on it is needed once more */
 	return 0;
 }

@@ -35,7 +35,7 @@ struct publication {
 	struct ring_writer writer;
 	enum publication_state state;
 	bool is_ephemeral;
-	bool is_used;  /* something may be in it */
+	bool is_used;  /* it was offered: all goes through it */
 	unsigned slot; /* of the control page, while UP */
 	uint64_t gate; /* what holds while there is no page to tell it */
 	uint64_t nonce;
