@@ -111,6 +111,13 @@ bool subscription_note(struct subscription *subscription, uint64_t n)
 	return true;
 }
 
+/* Do records before SEQ never come? What is kept comes from the log, which tells itself of
+ * what it has not. */
+static bool subscription_misses(const struct subscription *subscription, uint64_t seq)
+{
+	return subscription->cursor->is_ephemeral && seq > subscription->next;
+}
+
 /* Records before SEQ that were to come, and will not. */
 static int subscription_miss(
 	struct subscription *subscription, uint64_t seq, struct chat_event *ret_event)
@@ -239,8 +246,10 @@ static int deliver_ring(struct chat *chat, const struct announcement *a, struct 
 	subscription->reader.pos = a->pos;
 	subscription->reader.seq = a->seq;
 	subscription->is_loose = a->seq == 0;
-	if (a->seq > subscription->next)
+	if (subscription_misses(subscription, a->seq))
 		return subscription_miss(subscription, a->seq, ret_event);
+	if (a->seq > 0)
+		subscription->next = a->seq;
 	return 0;
 }
 
@@ -261,7 +270,7 @@ static int deliver_end(struct chat *chat, const struct announcement *a, struct c
 		subscription->until = a->seq;
 		return 0; /* TOOK follows when it was read to its end */
 	}
-	is_gap = a->seq > subscription->next;
+	is_gap = subscription_misses(subscription, a->seq);
 	if (is_gap) {
 		subscription_miss(subscription, a->seq, ret_event);
 		/* the subscription goes; the name in the frame stays */
@@ -359,7 +368,7 @@ static int subscription_take(
 
 	if (subscription->is_loose) { /* what was lost ends here */
 		subscription->is_loose = false;
-		if (head->seq > subscription->next)
+		if (subscription_misses(subscription, head->seq))
 			return subscription_miss(subscription, head->seq, ret_event);
 	}
 	subscription->has_head = false;
