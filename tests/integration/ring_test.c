@@ -1,12 +1,9 @@
-/* ring_test.c - the fast path packet by packet: what a broker takes, what it passes on, and
- * what it makes of those who break the rules. chat-protocol(7); chat-ring(7). */
-#include "tests/integration/harness.h"
+/* ring_test.c - rings packet by packet: what a broker takes, what it passes on, and what it
+ * does not. chat-protocol(7); chat-ring(7). */
+#include "tests/integration/fast.h"
 
-#include <errno.h>
 #include <fcntl.h>
-#include <signal.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
 #include <sys/mman.h>
@@ -14,90 +11,12 @@
 #include <unistd.h>
 
 #include "protocol/control.h"
-#include "protocol/ring.h"
-#include "protocol/sealed.h"
 #include "protocol/shared.h"
 #include "protocol/waker.h"
 
 #define NOBODY 65534
 
-#define LEN (RING_HEADER_LEN + RING_CAPACITY_MIN)
-
 #define ALL_SEALS (F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_FUTURE_WRITE | F_SEAL_SEAL)
-
-/* A publisher that keeps the rules, but for what a test does to its ring. */
-struct publisher {
-	struct raw *raw;
-	struct sealed control, memory;
-	struct ring_writer writer;
-};
-
-/* FAST, and its page. Returns the page's descriptor, which RAW owns. */
-static int open_fast(struct raw *raw)
-{
-	raw_send(raw, "#f FAST");
-	raw_expect(raw, "#f *");
-	raw_expect(raw, "PAGE wake=~");
-	assert_int_equal(raw->n_fds, 1);
-	raw_send(raw, "#t TOOK");
-	return raw->fds[0];
-}
-
-static void map_page(struct raw *raw, uid_t broker, struct sealed *ret_control)
-{
-	int fd = dup(open_fast(raw));
-
-	raw_expect(raw, "#t *");
-	assert_int_equal(sealed_map(ret_control, fd, broker, 4096, 4096), 0);
-}
-
-static void make_ring(struct sealed *ret_memory, struct ring_writer *ret_writer)
-{
-	assert_int_equal(sealed_create(ret_memory, "test-ring", LEN), 0);
-	ring_writer_init(ret_writer, ret_memory->at, RING_CAPACITY_MIN, 7);
-}
-
-static void publisher_open_as(struct publisher *publisher, const struct broker *broker,
-	const char *room, const char *words)
-{
-	*publisher = (struct publisher){ .raw = raw_hello(broker, words) };
-	map_page(publisher->raw, broker->uid, &publisher->control);
-	make_ring(&publisher->memory, &publisher->writer);
-	raw_send_fds(publisher->raw, &publisher->memory.fd, 1, "#g RING %s nonce=7", room);
-	raw_expect(publisher->raw, "#g * slot=0");
-	publisher->writer.gate =
-		&((const struct control_page *)publisher->control.at)->slots[0].gate;
-}
-
-static void publisher_open(
-	struct publisher *publisher, const struct broker *broker, const char *room)
-{
-	publisher_open_as(publisher, broker, room, "name=sp3aker batch pub=abc");
-}
-
-static void publisher_close(struct publisher *publisher)
-{
-	sealed_close(&publisher->control);
-	sealed_close(&publisher->memory);
-	raw_close(publisher->raw);
-}
-
-static void publisher_put(struct publisher *publisher, uint64_t number, const char *body)
-{
-	assert_int_equal(ring_put(&publisher->writer, 1, number, body, strlen(body)), 0);
-}
-
-/* A reader with an eventfd, or the semaphore that the broker made. */
-static struct raw *reader_open(const struct broker *broker, uid_t uid, const char *room)
-{
-	struct raw *raw = raw_hello_as(broker, uid, "name=r3ader batch pub=def");
-
-	(void)open_fast(raw);
-	raw_expect(raw, "#t *");
-	raw_send(raw, "#j JOIN %s ring", room);
-	raw_expect(raw, "#j * ~");
-	return raw;
-}
 
 /* What is put is archived in the order in which it was put, with who it is of, and is
  * acknowledged by the gate. */
@@ -252,7 +171,7 @@ static void test_reader_can_only_read(void **state)
 	}
 	assert_int_equal(seteuid(own), 0);
 	publisher_put(&publisher, 1, "for everybody");
-	assert_int_equal(sealed_map(&memory, fd, 0, LEN, LEN), 0);
+	assert_int_equal(sealed_map(&memory, fd, 0, FAST_RING_LEN, FAST_RING_LEN), 0);
 	assert_int_equal(ring_reader_init(&reader, memory.at, memory.len, 0, 1), 0);
 	assert_int_equal(ring_get(&reader, buffer, sizeof buffer, 1, &batch), 0);
 	assert_true(ring_batch_next(&batch, &message));
@@ -282,17 +201,17 @@ static int make_memfd(size_t len, int seals, bool is_whole)
 
 static int bad_unsealed(void)
 {
-	return make_memfd(LEN, F_SEAL_SHRINK | F_SEAL_GROW, true);
+	return make_memfd(FAST_RING_LEN, F_SEAL_SHRINK | F_SEAL_GROW, true);
 }
 
 static int bad_sealable(void)
 {
-	return make_memfd(LEN, ALL_SEALS & ~F_SEAL_SEAL, true);
+	return make_memfd(FAST_RING_LEN, ALL_SEALS & ~F_SEAL_SEAL, true);
 }
 
 static int bad_sparse(void)
 {
-	return make_memfd(LEN, ALL_SEALS, false);
+	return make_memfd(FAST_RING_LEN, ALL_SEALS, false);
 }
 
 static int bad_small(void)
@@ -307,20 +226,20 @@ static int bad_large(void)
 
 static int bad_size(void)
 {
-	return make_memfd(LEN + 64, ALL_SEALS, true);
+	return make_memfd(FAST_RING_LEN + 64, ALL_SEALS, true);
 }
 
 static int bad_header(void)
 {
-	return make_memfd(LEN, ALL_SEALS, true);
+	return make_memfd(FAST_RING_LEN, ALL_SEALS, true);
 }
 
 static int bad_writable(void)
 {
 	int fd = memfd_create("test", MFD_CLOEXEC | MFD_ALLOW_SEALING);
 
-	assert_int_equal(ftruncate(fd, LEN), 0);
-	assert_int_equal(fallocate(fd, 0, 0, LEN), 0);
+	assert_int_equal(ftruncate(fd, FAST_RING_LEN), 0);
+	assert_int_equal(fallocate(fd, 0, 0, FAST_RING_LEN), 0);
 	assert_int_equal(fcntl(fd, F_ADD_SEALS, ALL_SEALS), 0);
 	return fd;
 }
@@ -366,7 +285,7 @@ static void test_bad_rings(void **state)
 	struct raw *raw = raw_hello(broker, "name=t3ster batch pub=1");
 	unsigned n_before;
 
-	(void)open_fast(raw);
+	fast_open(raw);
 	raw_expect(raw, "#t *");
 	n_before = broker_descriptors(broker);
 	for (size_t i = 0; i < ARRAY_LEN(table); i++) {
@@ -401,7 +320,7 @@ static void test_descriptors_nobody_asked_for(void **state)
 	int fds[8];
 	unsigned n_before;
 
-	(void)open_fast(raw);
+	fast_open(raw);
 	raw_expect(raw, "#t *");
 	for (size_t i = 0; i < ARRAY_LEN(fds); i++)
 		fds[i] = bad_header();
@@ -420,7 +339,7 @@ static void test_descriptors_nobody_asked_for(void **state)
 	raw_expect(raw, "#w ! RING not an eventfd ~");
 	assert_int_equal(broker_descriptors(broker), n_before);
 	other = raw_hello(broker, "name=0ther batch pub=2");
-	(void)open_fast(other);
+	(void)fast_open(other);
 	raw_expect(other, "#t *");
 	raw_send_fds(other, fds, 1, "PING");
 	raw_expect(other, "BYE FRAMING a file descriptor ~");
@@ -477,17 +396,17 @@ static void test_limits(void **state)
 	struct sealed memory[RINGS_MAX + 1];
 	struct ring_writer writer;
 
-	(void)open_fast(raw);
+	fast_open(raw);
 	raw_expect(raw, "#t *");
 	for (unsigned i = 0; i <= RINGS_MAX; i++) {
-		make_ring(&memory[i], &writer);
+		fast_make_ring(&memory[i], &writer);
 		raw_send_fds(raw, &memory[i].fd, 1, "#g RING room%u nonce=1", i);
 		if (i < RINGS_MAX)
 			raw_expect(raw, "#g * slot=%u", i);
 	}
 	raw_expect(raw, "#g ! RING this connection has as many rings as it can have");
 	raw = raw_hello(broker, "name=t3ster batch pub=2");
-	(void)open_fast(raw);
+	fast_open(raw);
 	raw_expect(raw, "#t *");
 	raw_send_fds(raw, &memory[0].fd, 1, "#g RING other nonce=1");
 	raw_expect(raw, "#g * slot=0");
@@ -495,7 +414,7 @@ static void test_limits(void **state)
 	raw_expect(raw, "#g ! RING there is one already");
 	/* nor by another connection under the same label */
 	other = raw_hello(broker, "name=t3ster batch pub=2");
-	(void)open_fast(other);
+	(void)fast_open(other);
 	raw_expect(other, "#t *");
 	raw_send_fds(other, &memory[1].fd, 1, "#g RING other nonce=1");
 	raw_expect(other, "#g ! RING there is one already");
@@ -503,353 +422,6 @@ static void test_limits(void **state)
 	raw_expect(raw, "#g ! QUOTA ring-bytes: at the limit of 4710400");
 	for (unsigned i = 0; i <= RINGS_MAX; i++)
 		sealed_close(&memory[i]);
-	broker_stop(broker);
-}
-
-/* ---- a publisher that breaks the rules ---- */
-
-/* What was archived stays, what is broken does not come, and everybody else goes on. */
-static void test_broken_ring(void **state)
-{
-	struct broker *broker = broker_start(NULL);
-	struct raw *raw = raw_join(broker, "name=t3ster", "room");
-	struct publisher publisher;
-
-	publisher_open(&publisher, broker, "room");
-	publisher_put(&publisher, 1, "good");
-	raw_send(publisher.raw, "#b BELL");
-	raw_expect(publisher.raw, "#b *");
-	publisher_put(&publisher, 2, "bad");
-	((struct ring_record *)(publisher.writer.data + RING_LINE))->seq = 77;
-	raw_send(publisher.raw, "#b BELL");
-	raw_expect(publisher.raw, "REVOKED room seq=2");
-	raw_expect(publisher.raw, "#b *");
-	broker_expect(broker, "ring uid=");
-	raw_expect(raw, "MSG room 1 ~\ngood");
-	raw_expect_quiet(raw);
-	/* it can say so itself, and offer another */
-	raw_send(publisher.raw, "SAY room id=2\nby the socket");
-	raw_expect(raw, "MSG room 2 ~\nby the socket");
-	raw_send(raw, "#r STATS rings");
-	raw_expect(raw, "#r * 0");
-	publisher_close(&publisher);
-	broker_stop(broker);
-}
-
-/* One that overwrites what was not archived loses it itself. */
-static void test_ignored_gate(void **state)
-{
-	struct broker *broker = broker_start(NULL);
-	struct raw *raw = raw_join(broker, "name=t3ster", "room");
-	struct publisher publisher;
-
-	publisher_open(&publisher, broker, "room");
-	publisher.writer.gate = NULL;
-	broker_signal(broker, SIGSTOP);
-	for (unsigned i = 1; i <= 3 * RING_CAPACITY_MIN / RING_LINE; i++)
-		publisher_put(&publisher, i, "x");
-	broker_signal(broker, SIGCONT);
-	raw_send(publisher.raw, "#b BELL");
-	raw_expect(publisher.raw, "REVOKED room seq=1");
-	raw_expect(publisher.raw, "#b *");
-	broker_expect(broker, "it was written over beyond its gate");
-	raw_send(raw, "#p PING");
-	raw_await(raw, "#p *");
-	publisher_close(&publisher);
-	broker_stop(broker);
-}
-
-static void await_end_of_ring(struct raw *raw)
-{
-	uint64_t until = clock_ms() + DEADLINE_MS;
-	const char *row;
-
-	do {
-		raw_send(raw, "#r STATS rings");
-		row = raw_expect(raw, "#r + room ~");
-		if (strstr(row, " ended ")) {
-			raw_expect(raw, "#r * 1");
-			return;
-		}
-		raw_expect(raw, "#r * 1");
-	} while (clock_ms() < until);
-	fail_msg("it never ended");
-}
-
-/* A reader that takes nothing costs nobody anything, and the broker no time. */
-static void test_reader_takes_nothing(void **state)
-{
-	struct broker *broker = broker_start(NULL);
-	struct raw *raw = raw_join(broker, "name=t3ster", "room"), *deaf;
-	struct publisher publisher;
-	uint64_t before;
-
-	publisher_open(&publisher, broker, "room");
-	deaf = reader_open(broker, geteuid(), "room");
-	raw_expect(deaf, "RING room ~");
-	for (unsigned i = 1; i <= 100; i++)
-		publisher_put(&publisher, i, "x");
-	raw_send(publisher.raw, "#b BELL");
-	raw_await(publisher.raw, "#b *");
-	for (unsigned i = 1; i <= 100; i++)
-		raw_expect(raw, "MSG room %u ~", i);
-	/* the ring ends, and is told when the reader took the first */
-	publisher_close(&publisher);
-	await_end_of_ring(raw);
-	raw_send(raw, "SAY room\nafter the end");
-	raw_expect(raw, "MSG room 101 ~\nafter the end");
-	before = broker_switches(broker);
-	raw_expect_silence(deaf, 300);
-	assert_true(broker_switches(broker) - before < 30);
-	raw_send(deaf, "TOOK");
-	raw_expect(deaf, "UNRING room sp3aker ~ seq=101");
-	raw_send(deaf, "TOOK");
-	raw_expect(deaf, "MSG room 101 ~\nafter the end");
-	broker_stop(broker);
-}
-
-/* A reader that can not map the ring, or was overtaken, is served from the log. */
-static void test_resync(void **state)
-{
-	struct broker *broker = broker_start(NULL);
-	struct publisher publisher;
-	struct raw *raw, *refuses;
-
-	publisher_open(&publisher, broker, "room");
-	raw = reader_open(broker, geteuid(), "room");
-	refuses = reader_open(broker, geteuid(), "room");
-	raw_expect(raw, "RING room ~ at=0 seq=~");
-	raw_expect(refuses, "RING room ~ at=0 seq=~");
-	raw_send(raw, "TOOK");
-	for (unsigned i = 1; i <= 5; i++)
-		publisher_put(&publisher, i, "x");
-	raw_send(refuses, "TOOK no");
-	raw_send(publisher.raw, "#b BELL");
-	raw_await(publisher.raw, "#b *");
-	for (unsigned i = 1; i <= 5; i++)
-		raw_expect(refuses, "MSG room %u ~", i);
-	raw_send(raw, "#r RESYNC room %u p=abc after=2", getuid());
-	raw_expect(raw, "#r *");
-	for (unsigned i = 3; i <= 5; i++)
-		raw_expect(raw, "MSG room %u ~:%u\nx", i, i);
-	raw_expect(raw, "RING room ~ at=%lu seq=6 resync=1", (unsigned long)publisher.writer.pos);
-	assert_int_equal(raw->n_fds, 0); /* it has it */
-	raw_send(raw, "TOOK");
-	publisher_put(&publisher, 6, "x");
-	raw_send(publisher.raw, "#b BELL");
-	raw_await(publisher.raw, "#b *");
-	raw_expect(refuses, "MSG room 6 ~");
-	raw_expect_quiet(raw);
-	/* to join again is to begin again */
-	raw_send(raw, "#j JOIN room since=5 ring");
-	raw_expect(raw, "#j * 5 ~");
-	raw_expect(raw, "MSG room 5 ~");
-	raw_expect(raw, "MSG room 6 ~");
-	raw_expect(raw, "RING room ~ seq=7");
-	assert_int_equal(raw->n_fds, 1);
-	publisher_close(&publisher);
-	broker_stop(broker);
-}
-
-/* The row of the first ring, as STATS has it, must come to be like PATTERN; nothing is
- * looked for among what else comes. */
-static void await_ring(struct raw *raw, const char *pattern)
-{
-	uint64_t until = clock_ms() + DEADLINE_MS;
-	bool is_there = false;
-
-	while (!is_there && clock_ms() < until) {
-		struct text frame;
-
-		raw_send(raw, "#r STATS rings");
-		while (!pattern_matches("#r *~", frame = raw_next(raw)))
-			is_there |= pattern_matches(pattern, frame);
-		is_there |= pattern_matches(pattern, frame);
-	}
-	if (!is_there)
-		fail_msg("no ring is like %s", pattern);
-}
-
-/* What is behind a ring waits until that was read; who was overtaken in what is left of it
- * gets it from the log. */
-static void test_after_the_end(void **state)
-{
-	struct broker *broker = broker_start(NULL);
-	struct raw *other = raw_join(broker, "name=t3ster", "room"), *raw;
-	struct publisher publisher;
-
-	publisher_open(&publisher, broker, "room");
-	raw = reader_open(broker, geteuid(), "room");
-	raw_expect(raw, "RING room ~");
-	raw_send(raw, "TOOK");
-	publisher_put(&publisher, 1, "in the ring");
-	publisher_close(&publisher);
-	raw_expect(raw, "UNRING room ~ seq=2");
-	raw_expect(other, "MSG room 1 ~\nin the ring");
-	raw_send(other, "SAY room\nafter the end");
-	raw_expect(other, "MSG room 2 ~");
-	raw_expect_quiet(raw);
-	raw_send(raw, "#r RESYNC room %u p=abc after=0", getuid());
-	raw_expect(raw, "#r *");
-	raw_send(raw, "#t TOOK");
-	raw_expect(raw, "MSG room 1 ~\nin the ring");
-	raw_expect(raw, "#t *");
-	raw_expect(raw, "UNRING room ~ seq=2 resync=1");
-	raw_expect_quiet(raw);
-	raw_send(raw, "TOOK");
-	raw_expect(raw, "MSG room 2 ~\nafter the end");
-	broker_stop(broker);
-}
-
-/* TOOK is for what was passed, even if a RESYNC overtook it. */
-static void test_resync_crosses(void **state)
-{
-	struct broker *broker = broker_start(NULL);
-	struct publisher a, b;
-	struct raw *raw;
-
-	publisher_open_as(&a, broker, "a", "name=sp3aker batch pub=abc");
-	publisher_open_as(&b, broker, "b", "name=sp4aker batch pub=abd");
-	raw = reader_open(broker, geteuid(), "a");
-	raw_expect(raw, "RING a ~");
-	raw_send(raw, "#j JOIN b ring");
-	raw_expect(raw, "#j * ~");
-	raw_send(raw, "#r RESYNC a %u p=abc after=0", getuid());
-	raw_expect(raw, "#r *");
-	raw_expect_quiet(raw);
-	raw_send(raw, "TOOK");
-	for (unsigned i = 0; i < 2; i++)
-		raw_send(raw, pattern_matches("RING b ~", raw_next(raw)) ? "TOOK no" : "TOOK");
-	publisher_put(&b, 1, "to one who refused");
-	raw_send(b.raw, "#b BELL");
-	raw_await(b.raw, "#b *");
-	raw_expect(raw, "MSG b 1 ~\nto one who refused");
-	publisher_close(&a);
-	publisher_close(&b);
-	broker_stop(broker);
-}
-
-/* A ring that nobody archives, whose writer says that everything was overwritten. */
-static void test_horizon_is_a_lie(void **state)
-{
-	struct broker *broker = broker_start(NULL);
-	struct raw *raw = reader_open(broker, geteuid(), "room mode=ephemeral");
-	struct publisher publisher;
-	uint64_t before;
-
-	publisher_open(&publisher, broker, "room");
-	raw_expect(raw, "RING room ~");
-	((struct ring_header *)publisher.memory.at)->horizon = UINT64_MAX / 2;
-	raw_send(raw, "TOOK");
-	raw_send(publisher.raw, "BELL");
-	broker_expect(broker, "its mark is not as it should be");
-	raw_await(publisher.raw, "REVOKED room ~");
-	raw_expect(raw, "UNRING room ~");
-	before = broker_switches(broker);
-	raw_expect_silence(raw, 300);
-	assert_true(broker_switches(broker) - before < 30);
-	publisher_close(&publisher);
-	broker_stop(broker);
-}
-
-/* Who was thrown out has said its last: what it goes on to write is nobody's. */
-static void test_writes_on(void **state)
-{
-	struct broker *broker = broker_start(NULL);
-	struct raw *raw = raw_hello(broker, "name=t3ster");
-	struct publisher publisher;
-	uint64_t until = clock_ms() + DEADLINE_MS, number = 2;
-	struct text frame;
-
-	publisher_open(&publisher, broker, "room");
-	publisher_put(&publisher, 1, "in time");
-	broker_ctl(broker, "KICK sp3aker");
-	raw_await(publisher.raw, "BYE KICKED~");
-	publisher.writer.gate = NULL;
-	do {
-		for (unsigned i = 0; i < 64; i++)
-			publisher_put(&publisher, number++, "too late");
-		raw_send(raw, "#r STATS rings");
-		while (!pattern_matches("#r *~", frame = raw_next(raw)))
-			;
-		assert_true(clock_ms() < until);
-	} while (!pattern_matches("#r * 0", frame));
-	publisher_close(&publisher);
-	broker_stop(broker);
-}
-
-/* Who joins again without rings has its messages from the log, as has who has no page. */
-static void test_join_without_ring(void **state)
-{
-	struct broker *broker = broker_start(NULL);
-	struct raw *raw = reader_open(broker, geteuid(), "room mode=ephemeral"), *blind;
-	struct publisher publisher;
-
-	publisher_open(&publisher, broker, "room");
-	raw_expect(raw, "RING room ~");
-	raw_send(raw, "TOOK");
-	await_ring(raw, "#r + room ~ free ~");
-	raw_send(raw, "#j JOIN room");
-	raw_expect(raw, "#j * ~");
-	publisher_put(&publisher, 1, "one");
-	raw_send(publisher.raw, "BELL");
-	raw_expect(raw, "MSG room 1 ~\none");
-	blind = raw_hello(broker, "name=bl1nd batch pub=def");
-	raw_send(blind, "FAST");
-	raw_expect(blind, "PAGE ~");
-	raw_send(blind, "TOOK no");
-	raw_send(blind, "#j JOIN room ring");
-	raw_expect(blind, "#j * ~");
-	raw_send(raw, "PART room");
-	publisher_put(&publisher, 2, "two");
-	raw_send(publisher.raw, "BELL");
-	raw_expect(blind, "MSG room 2 ~\ntwo");
-	publisher_close(&publisher);
-	broker_stop(broker);
-}
-
-/* One sleep, one BELL: who is stopped is not told until it is closed for that. */
-static void test_one_bell(void **state)
-{
-	struct broker *broker;
-	struct publisher publisher;
-	struct sleeper sleeper;
-	struct raw *raw;
-	int fds[2];
-
-	if (geteuid() != 0)
-		SKIP("only root can be several users");
-	broker = broker_start(NULL);
-	publisher_open(&publisher, broker, "room");
-	raw = raw_hello_as(broker, NOBODY, "name=r3ader batch pub=def");
-	(void)open_fast(raw);
-	raw_expect(raw, "#t *");
-	raw_send(raw, "#j JOIN room ring");
-	raw_expect(raw, "#j * ~");
-	assert_int_equal(seteuid(NOBODY), 0);
-	assert_int_equal(sleeper_create(&sleeper), 0);
-	assert_int_equal(seteuid(0), 0);
-	fds[0] = sleeper.fd;
-	fds[1] = sleeper.page.fd;
-	raw_send_fds(raw, fds, 2, "#w WAKER");
-	raw_expect(raw, "#w *");
-	raw_expect(raw, "RING ~");
-	raw_send(raw, "#t TOOK");
-	raw_expect(raw, "#t *");
-	for (unsigned i = 1; i <= 20; i++) {
-		if (i % 10 == 1)
-			sleeper_begin(&sleeper);
-		publisher_put(&publisher, i, "x");
-		raw_send(publisher.raw, "#b BELL");
-		raw_expect(publisher.raw, "#b *");
-		if (i % 10 == 1)
-			raw_expect(raw, "BELL");
-		if (i == 10)
-			sleeper_end(&sleeper);
-	}
-	raw_expect_quiet(raw);
-	sleeper_close(&sleeper);
-	publisher_close(&publisher);
 	broker_stop(broker);
 }
 
@@ -864,16 +436,6 @@ int main(void)
 		TEST(test_descriptors_nobody_asked_for),
 		TEST(test_out_of_turn),
 		TEST(test_limits),
-		TEST(test_broken_ring),
-		TEST(test_ignored_gate),
-		TEST(test_reader_takes_nothing),
-		TEST(test_resync),
-		TEST(test_after_the_end),
-		TEST(test_resync_crosses),
-		TEST(test_horizon_is_a_lie),
-		TEST(test_writes_on),
-		TEST(test_join_without_ring),
-		TEST(test_one_bell),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
