@@ -3,17 +3,21 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
+#include <sys/vfs.h>
 #include <unistd.h>
 
 #define SEALS (F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_FUTURE_WRITE | F_SEAL_SEAL)
 
-#define BLOCK_LEN 512 /* of st_blocks, stat(3type) */
-
 #ifndef MADV_POPULATE_READ
 #define MADV_POPULATE_READ 22
+#endif
+
+#ifndef TMPFS_MAGIC
+#define TMPFS_MAGIC 0x01021994 /* statfs(2) */
 #endif
 
 /* What the kernel calls "no executable memory", and old ones do not know. */
@@ -81,6 +85,16 @@ int sealed_create(struct sealed *ret_sealed, const char *name, size_t len)
 	return 0;
 }
 
+/* Is every byte there? A hole is filled when it is read, too, and that could fail. Where
+ * pages are huge, holes can not be told, and there may be none to fill them. */
+static bool sealed_is_whole(int fd, off_t len)
+{
+	struct statfs statfs;
+
+	return fstatfs(fd, &statfs) == 0 && statfs.f_type == TMPFS_MAGIC &&
+	       lseek(fd, 0, SEEK_HOLE) == len;
+}
+
 int sealed_map(struct sealed *ret_sealed, int fd, uid_t owner, size_t len_min, size_t len_max)
 {
 	struct sealed sealed = { .fd = fd };
@@ -96,7 +110,7 @@ int sealed_map(struct sealed *ret_sealed, int fd, uid_t owner, size_t len_min, s
 		return -EOWNERDEAD;
 	if (statbuf.st_size < (off_t)len_min || statbuf.st_size > (off_t)len_max)
 		return -EFBIG;
-	if (statbuf.st_blocks < statbuf.st_size / BLOCK_LEN)
+	if (!sealed_is_whole(fd, statbuf.st_size))
 		return -ENODATA;
 	sealed.len = (size_t)statbuf.st_size;
 	sealed.at = mmap(NULL, sealed.len, PROT_READ, MAP_SHARED, fd, 0);

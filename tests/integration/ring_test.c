@@ -183,20 +183,26 @@ static void test_reader_can_only_read(void **state)
 
 /* ---- descriptors that are not what they should be ---- */
 
-static int make_memfd(size_t len, int seals, bool is_whole)
+static int seal(int fd, int seals)
 {
-	int fd = memfd_create("test", MFD_CLOEXEC | MFD_ALLOW_SEALING);
 	char path[32];
 	int again;
 
-	assert_int_equal(ftruncate(fd, (off_t)len), 0);
-	if (is_whole)
-		assert_int_equal(fallocate(fd, 0, 0, (off_t)len), 0);
 	assert_int_equal(fcntl(fd, F_ADD_SEALS, seals), 0);
 	snprintf(path, sizeof path, "/proc/self/fd/%d", fd);
 	again = open(path, O_RDONLY | O_CLOEXEC);
 	close(fd);
 	return again;
+}
+
+static int make_memfd(size_t len, int seals, bool is_whole)
+{
+	int fd = memfd_create("test", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+
+	assert_int_equal(ftruncate(fd, (off_t)len), 0);
+	for (size_t at = 0; is_whole && at < len; at += 4096)
+		assert_int_equal(pwrite(fd, "", 1, (off_t)at), 1);
+	return seal(fd, seals);
 }
 
 static int bad_unsealed(void)
@@ -212,6 +218,26 @@ static int bad_sealable(void)
 static int bad_sparse(void)
 {
 	return make_memfd(FAST_RING_LEN, ALL_SEALS, false);
+}
+
+/* As many blocks as if it were whole, but behind its end. */
+static int bad_hole(void)
+{
+	int fd = memfd_create("test", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+
+	assert_int_equal(ftruncate(fd, FAST_RING_LEN), 0);
+	assert_int_equal(fallocate(fd, FALLOC_FL_KEEP_SIZE, FAST_RING_LEN, 2 * FAST_RING_LEN), 0);
+	return seal(fd, ALL_SEALS);
+}
+
+static int bad_huge(void)
+{
+	int fd = memfd_create("test", MFD_CLOEXEC | MFD_ALLOW_SEALING | MFD_HUGETLB);
+
+	if (fd < 0) /* this kernel has none: then nobody can pass one */
+		return bad_hole();
+	assert_int_equal(ftruncate(fd, 2 << 20), 0);
+	return seal(fd, ALL_SEALS);
 }
 
 static int bad_small(void)
@@ -239,7 +265,8 @@ static int bad_writable(void)
 	int fd = memfd_create("test", MFD_CLOEXEC | MFD_ALLOW_SEALING);
 
 	assert_int_equal(ftruncate(fd, FAST_RING_LEN), 0);
-	assert_int_equal(fallocate(fd, 0, 0, FAST_RING_LEN), 0);
+	for (off_t at = 0; at < (off_t)FAST_RING_LEN; at += 4096)
+		assert_int_equal(pwrite(fd, "", 1, at), 1);
 	assert_int_equal(fcntl(fd, F_ADD_SEALS, ALL_SEALS), 0);
 	return fd;
 }
@@ -272,6 +299,8 @@ static void test_bad_rings(void **state)
 		{ "unsealed", bad_unsealed },
 		{ "not sealed against seals", bad_sealable },
 		{ "sparse", bad_sparse },
+		{ "with a hole and blocks behind its end", bad_hole },
+		{ "of huge pages", bad_huge },
 		{ "small", bad_small },
 		{ "large", bad_large },
 		{ "of another size", bad_size },
