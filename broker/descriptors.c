@@ -31,6 +31,11 @@ uint64_t descriptors_count(void)
 	return n;
 }
 
+uint64_t descriptors_held(const struct quota_account *account)
+{
+	return account->used[QUOTA_CONNECTIONS] + account->n_passed;
+}
+
 uint64_t descriptors_left(const struct broker *broker)
 {
 	uint64_t n_used = broker->n_descriptors + broker->n_sessions + broker->n_passed;
@@ -42,6 +47,13 @@ uint64_t descriptors_left(const struct broker *broker)
 		return UINT64_MAX;
 	n_max = limit.rlim_cur - MIN(limit.rlim_cur / 8, (rlim_t)DESCRIPTORS_RESERVE);
 	return n_max - MIN(n_max, n_used);
+}
+
+bool descriptors_may_pass(const struct broker *broker, const struct quota_account *account)
+{
+	uint64_t n_left = descriptors_left(broker);
+
+	return n_left > 0 && descriptors_are_shared(descriptors_held(account), n_left - 1);
 }
 
 bool descriptors_free_one(struct broker *broker)

@@ -1,8 +1,8 @@
 /* descriptors.h - when descriptors get scarce: who may have another one, and who goes.
  *
- * A user may hold so many connections for each descriptor that is left. One alone can so
- * have eight ninths of them, two together sixteen seventeenths; whoever has none yet gets
- * the last. Nobody that reads is cut for it. chat-broker(8), section LIMITS.
+ * For each that is left a user may hold so many, connections and what these pass. One alone
+ * can so have eight ninths of them, two together sixteen seventeenths; whoever has none yet
+ * gets the last. Nobody that reads is cut for it. chat-broker(8), section LIMITS.
  */
 #pragma once
 
@@ -10,8 +10,9 @@
 #include <stdint.h>
 
 struct broker;
+struct quota_account;
 
-/* Connections that a user may hold for each descriptor that is left. */
+/* Descriptors that a user may hold for each that is left. */
 #define DESCRIPTORS_SHARE 8
 
 /* Descriptors that clients never get: the limits file and the status of the FIFO are for
@@ -30,15 +31,20 @@ void descriptors_raise(void);
 /* How many are open now: those that the broker needs itself, asked once it has them. */
 uint64_t descriptors_count(void);
 
+/* How many a user holds. */
+uint64_t descriptors_held(const struct quota_account *account);
+
 /* How many more connections there can be, when the broker keeps its reserve. */
 uint64_t descriptors_left(const struct broker *broker);
 
-/* May a user with N_HELD connections have another one, when N_LEFT descriptors are left
- * behind it? */
+/* May a user that holds N_HELD have another one, when N_LEFT are left behind it? */
 static inline bool descriptors_are_shared(uint64_t n_held, uint64_t n_left)
 {
 	return (n_held + DESCRIPTORS_SHARE - 1) / DESCRIPTORS_SHARE <= n_left;
 }
+
+/* The same of what clients pass and are passed. */
+bool descriptors_may_pass(const struct broker *broker, const struct quota_account *account);
 
 /* There is none left: end the session that has been stuck longest, and say so. False when
  * none is stuck. */

@@ -66,6 +66,22 @@ static struct fast *fast_new(struct session *session)
 	return fast;
 }
 
+void fast_hold(struct fast *fast, int n)
+{
+	fast->broker->n_passed += (uint64_t)n;
+	fast->user->account->n_passed += (uint64_t)n;
+}
+
+/* Its user has its share of the descriptors: refuse. */
+static bool fast_is_short(struct session *session, const struct frame *frame)
+{
+	bool is_short = !descriptors_may_pass(session->broker, session->user->account);
+
+	if (is_short)
+		answer_refuse(session, frame, CODE_RING, "too few descriptors are left");
+	return is_short;
+}
+
 int fast_open(struct session *session, const struct frame *frame)
 {
 	struct fast *fast;
@@ -79,10 +95,8 @@ int fast_open(struct session *session, const struct frame *frame)
 		answer_refuse(session, frame, CODE_ARGS, "FAST needs batch and pub= in HELLO");
 		return 0;
 	}
-	if (descriptors_left(session->broker) == 0) {
-		answer_refuse(session, frame, CODE_RING, "no descriptor is left");
+	if (fast_is_short(session, frame))
 		return 0;
-	}
 	fast = fast_new(session);
 	if (!fast) {
 		answer_error(session, frame, -ENOMEM);
@@ -97,7 +111,7 @@ int fast_open(struct session *session, const struct frame *frame)
 		fast_release(fast);
 		return 0;
 	}
-	session->broker->n_passed++;
+	fast_hold(fast, 1);
 	session->fast = fast;
 	fast->is_page_due = true;
 	answer_ok(session, frame);
@@ -122,7 +136,7 @@ static void fast_close_waker(struct fast *fast)
 		sem_unlink(fast->semaphore);
 	fast->semaphore[0] = '\0';
 	if (fast->waker.fd >= 0)
-		fast->broker->n_passed -= 2;
+		fast_hold(fast, -2);
 	waker_close(&fast->waker);
 }
 
@@ -138,7 +152,7 @@ void fast_end(struct session *session)
 		waker_wake(&fast->waker);
 	fast_close_waker(fast);
 	if (fast->control.fd >= 0)
-		fast->broker->n_passed--;
+		fast_hold(fast, -1);
 	sealed_close(&fast->control);
 	fast->passed = NULL;
 	fast->session = NULL;
@@ -277,9 +291,9 @@ void fast_took(struct session *session, bool is_refused)
 	fast->passing = FAST_PASS_NONE;
 	if (passing == FAST_PASS_PAGE) {
 		sealed_close_fd(&fast->control);
-		fast->broker->n_passed--;
+		fast_hold(fast, -1);
 		fast->is_open = !is_refused;
-	} else if (passing == FAST_PASS_SLEEPER && follower && !is_refused) {
+	} else if (passing == FAST_PASS_SLEEPER && follower && !is_refused && !follower->is_due) {
 		follower->is_direct = true;
 		fast->n_direct++;
 		/* what was put before the publisher knew, and rang the bell for, is not looked
@@ -312,6 +326,8 @@ void fast_take_waker(struct session *session, const struct frame *frame)
 		answer_refuse(session, frame, CODE_STATE, "say FAST first");
 		return;
 	}
+	if (fast_is_short(session, frame))
+		return;
 	if (passed->n != 2) {
 		answer_refuse(session, frame, CODE_RING, "two descriptors belong to it");
 		return;
@@ -325,7 +341,7 @@ void fast_take_waker(struct session *session, const struct frame *frame)
 	passed->n = 0;
 	fast_close_waker(fast);
 	fast->waker = waker;
-	fast->broker->n_passed += 2;
+	fast_hold(fast, 2);
 	fast_announce(fast);
 	fast_schedule_cursors(fast);
 	answer_ok(session, frame);
@@ -413,6 +429,8 @@ int fast_offer(struct session *session, const struct frame *frame, struct room *
 		answer_refuse(session, frame, CODE_RING, "%s", why);
 		return 0;
 	}
+	if (fast_is_short(session, frame))
+		return 0;
 	r = offer_map(session, &memory);
 	if (r < 0) {
 		answer_refuse(session, frame, CODE_RING, "the descriptor: %s", strerror(-r));
@@ -435,7 +453,8 @@ int fast_offer(struct session *session, const struct frame *frame, struct room *
 				session, frame, CODE_RING, "its header is not as it should be");
 		return 0;
 	}
-	session->broker->n_passed++;
+	feed->was_left = frame_has(frame, 2, "again");
+	fast_hold(fast, 1);
 	answer_done(session, frame, "slot=%u", slot);
 	list_for_each (link, &room->cursors) {
 		struct cursor *cursor = container_of(link, struct cursor, room_link);
@@ -609,21 +628,30 @@ int fast_bell(struct session *session, const struct frame *frame)
 	return 0;
 }
 
+static void feed_revoke(struct feed *feed, const struct session *reader)
+{
+	struct control_page *page = fast_page(feed->fast);
+
+	if (feed->is_ending || feed->fast == reader->fast)
+		return;
+	feed->is_revoked = true;
+	feed_end(feed);
+	fast_set_gate(feed, feed->reader.pos, EPIPE);
+	/* at its next record, not only at the end of a block */
+	if (page)
+		shared_release32(&page->bell, page->bell + 1);
+}
+
 void fast_revoke(struct session *session)
 {
+	list_for_each (link, &session->broker->feeds) {
+		struct feed *feed = container_of(link, struct feed, feeds_link);
+
+		if (feed->was_left)
+			feed_revoke(feed, session);
+	}
 	if (!session->fast)
 		return;
-	list_for_each (link, &session->fast->followers) {
-		struct feed *feed = container_of(link, struct follower, fast_link)->feed;
-		struct control_page *page = fast_page(feed->fast);
-
-		if (feed->is_ending || feed->fast == session->fast)
-			continue;
-		feed->is_revoked = true;
-		feed_end(feed);
-		fast_set_gate(feed, feed->reader.pos, EPIPE);
-		/* at its next record, not only at the end of a block */
-		if (page)
-			shared_release32(&page->bell, page->bell + 1);
-	}
+	list_for_each (link, &session->fast->followers)
+		feed_revoke(container_of(link, struct follower, fast_link)->feed, session);
 }

@@ -99,10 +99,14 @@ void fast_turn(struct fast *fast);
 /* Something was put in FEED: wake the readers that only the broker can wake. */
 void fast_relay(struct feed *feed);
 
+/* N more descriptors, or fewer, are kept for it. */
+void fast_hold(struct fast *fast, int n);
+
 /* The gate of FEED is what the broker has read; ERROR why it does not move, or 0. */
 void fast_set_gate(const struct feed *feed, uint64_t gate, int error);
 
-/* Whoever read rings under this session is not to be trusted with them any more. */
+/* Whoever read rings under this session is not to be trusted with them any more: those that
+ * it follows, and those that anybody left, for that may have been the same. */
 void fast_revoke(struct session *session);
 
 /* The session ends: its cursors are gone already. */

@@ -313,12 +313,12 @@ void feed_finish(struct feed *feed)
 	feed->end_seq = feed->room->log.next;
 	fast_set_gate(feed, feed->reader.pos, EPIPE);
 	if (fast->session && feed->is_revoked) {
-		n = snprintf(line, sizeof line, "REVOKED %.*s seq=%lu", (int)room.len, room.data,
-			(unsigned long)feed->reader.seq);
+		n = snprintf(line, sizeof line, "REVOKED %.*s at=%lu", (int)room.len, room.data,
+			(unsigned long)feed->reader.pos);
 		output_put(fast->session, (struct text){ line, (size_t)n });
 	}
 	quota_discharge(fast->user->account, QUOTA_RINGS, feed->memory.len);
-	fast->broker->n_passed--;
+	fast_hold(fast, -1);
 	sealed_close(&feed->memory);
 	fast->feeds[feed->slot] = NULL;
 	list_for_each (link, &feed->followers)

@@ -31,6 +31,7 @@ struct feed {
 	uint64_t end_seq; /* number in the log behind the last of it; UINT64_MAX before that */
 	bool is_archived;
 	bool is_revoked;
+	bool was_left;    /* a reader that had it mapped, and may have it still, is gone */
 	bool is_ending;   /* what was in it then is still taken, then it is finished */
 	uint64_t until;   /* while it is ending: the position that bounds that */
 	bool is_finished; /* nothing more comes of it; followers are told where it ended */

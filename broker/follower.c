@@ -19,11 +19,13 @@
 static void follower_forget_sleeper(struct follower *follower)
 {
 	struct fast *publisher = follower->feed->fast;
+	bool is_known = follower->is_direct ||
+			(publisher->passing == FAST_PASS_SLEEPER && publisher->passed == follower);
 	char line[64];
 	int n;
 
 	/* with the ring it forgets all who read it */
-	if (follower->is_direct && publisher->session && !follower->feed->is_finished) {
+	if (is_known && publisher->session && !follower->feed->is_finished) {
 		n = snprintf(line, sizeof line, "SLEEPER slot=%u reader=%lu gone",
 			follower->feed->slot, (unsigned long)follower->cursor->number);
 		output_put(publisher->session, (struct text){ line, (size_t)n });
@@ -90,6 +92,7 @@ void follower_free(struct follower *follower)
 	struct feed *feed = follower->feed;
 
 	follower_forget_sleeper(follower);
+	feed->was_left |= follower->has_map;
 	feed->n_following -= follower->is_counted;
 	if (fast->passed == follower)
 		fast->passed = NULL;
@@ -139,16 +142,18 @@ void followers_pass(struct feed *feed, uint64_t seq)
 
 /* ---- what it misses ---- */
 
-void follower_resync(struct follower *follower, uint64_t after)
+void follower_resync(struct follower *follower, uint64_t after, uint64_t since)
 {
 	const struct log *log = &follower->cursor->room->log;
+	uint64_t from = MIN(MAX(follower->since, since), log->next);
 
 	if (follower->state != FOLLOWER_FOLLOWING)
 		return;
 	follower->feed->n_laps++;
 	follower->after = after;
 	follower->is_end_told = false;
-	log_seek(log, MIN(MAX(follower->since, log->first), log->next), &follower->at);
+	log_seek(log, MAX(from, log->first), &follower->at);
+	follower->at.seq = from; /* what retention took is told */
 	follower_set_state(follower, FOLLOWER_CATCHING);
 	reader_schedule(follower->cursor);
 }
@@ -172,7 +177,7 @@ void follower_refuse(struct follower *follower)
 		n = snprintf(line, sizeof line, "GAP %.*s 0 0 lapped", (int)room.len, room.data);
 		output_put(follower->cursor->session, (struct text){ line, (size_t)n });
 	}
-	follower_resync(follower, 0);
+	follower_resync(follower, 0, 0);
 }
 
 void follower_catch_up(struct follower *follower)

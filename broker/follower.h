@@ -56,8 +56,9 @@ void followers_part(struct cursor *cursor);
  * log go on behind it, without a look at it. */
 void followers_pass(struct feed *feed, uint64_t seq);
 
-/* The reader was overtaken; the last of the publisher's numbers that it has is AFTER. */
-void follower_resync(struct follower *follower, uint64_t after);
+/* The reader was overtaken; the last of the publisher's numbers that it has is AFTER, and of
+ * the log it has what is before SINCE. */
+void follower_resync(struct follower *follower, uint64_t after, uint64_t since);
 
 /* It has what it missed. */
 void follower_catch_up(struct follower *follower);

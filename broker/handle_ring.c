@@ -64,17 +64,20 @@ static struct follower *resync_find(
 	return NULL;
 }
 
-/* "RESYNC room UID p=PUB after=N" */
+/* "RESYNC room UID p=PUB after=N [since=SEQ]" */
 int handle_resync(struct session *session, const struct frame *frame)
 {
 	struct text p = frame_get(frame, 2, "p"), after_word = frame_get(frame, 2, "after");
+	struct text since_word = frame_get(frame, 2, "since");
+	uint64_t uid, label, after, since = 0;
 	struct follower *follower;
-	uint64_t uid, label, after;
 
 	if (frame->n_words < 5 || !number_parse(frame->word[2], &uid) || !p.data ||
 		!number_parse_hex(p, &label) || !after_word.data ||
-		!number_parse(after_word, &after)) {
-		answer_refuse(session, frame, CODE_ARGS, "a user, p= or after= is malformed");
+		!number_parse(after_word, &after) ||
+		(since_word.data && !number_parse(since_word, &since))) {
+		answer_refuse(
+			session, frame, CODE_ARGS, "a user, p=, after= or since= is malformed");
 		return 0;
 	}
 	follower = session->fast ? resync_find(session, frame->word[1], uid, label) : NULL;
@@ -85,7 +88,7 @@ int handle_resync(struct session *session, const struct frame *frame)
 	if (session->fast->passed == follower) /* it is told again, when it took that */
 		session->fast->passed = NULL;
 	follower->n_resyncs++;
-	follower_resync(follower, after);
+	follower_resync(follower, after, since);
 	answer_ok(session, frame);
 	return 0;
 }

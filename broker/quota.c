@@ -53,6 +53,7 @@ void quota_deinit(struct quota_account *account)
 {
 	for (int kind = 0; kind < QUOTA_KINDS; kind++)
 		assert(account->used[kind] == 0);
+	assert(account->n_passed == 0);
 	assert(account->log_bytes == 0);
 	assert(list_is_empty(&account->rooms));
 	assert(list_is_empty(&account->publishers));

@@ -39,6 +39,7 @@ struct quota_account {
 	uint64_t number;           /* counts up over all accounts */
 	uint64_t used[QUOTA_KINDS];
 	uint64_t max[QUOTA_KINDS];
+	uint64_t n_passed;  /* descriptors of its clients that are kept to be passed on */
 	uint64_t log_bytes; /* of the rooms it owns; the broker's ceiling takes from the largest */
 	struct list rooms;  /* that it owns */
 	struct list publishers; /* that rooms remember of it, least recent first; see room.h */

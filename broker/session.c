@@ -313,7 +313,7 @@ static bool session_is_fair(struct session *session)
 {
 	struct broker *broker = session->broker;
 	const struct user *user = session->user;
-	uint64_t n_held = user->account->used[QUOTA_CONNECTIONS];
+	uint64_t n_held = descriptors_held(user->account);
 	uint64_t n_left = descriptors_left(broker);
 
 	if (descriptors_are_shared(n_held, n_left))

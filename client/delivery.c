@@ -12,7 +12,7 @@ enum {
 	DELIVERY_E_NONE = 0, /* nothing for the program */
 	DELIVERY_E_EVENT = 1,
 	DELIVERY_E_JUNK,
-	DELIVERY_E_GO, /* delivery_jump: the message is as good as expected */
+	DELIVERY_E_GO, /* the message is as good as expected */
 };
 
 /* The bytes behind a word are a space or LF of a packet that is ours. */
@@ -60,22 +60,29 @@ static int delivery_jump(
 /* In a room whose rings are read, too, the numbers of the log have holes, which mean
  * nothing, and may come again after something was missed: what tells is the publisher's
  * own number. */
-static bool delivery_is_new(struct chat *chat, struct cursor *cursor, const struct message *message)
+static int delivery_pass(struct chat *chat, struct cursor *cursor, const struct message *message,
+	struct chat_event *ret_event)
 {
 	uint64_t next = cursor->next;
-	struct subscription *subscription;
+	struct subscription *subscription = NULL;
+	bool is_new = message->seq >= next;
 
+	if (message->has_publisher)
+		subscription = subscription_find(chat, cursor, message->uid, message->label);
+	if (subscription && subscription_next_before(chat, subscription, message->n, ret_event)) {
+		inbox_again(&chat->inbox);
+		return DELIVERY_E_EVENT;
+	}
+	if (subscription && subscription->memory.at) {
+		is_new = subscription_note(subscription, message->n);
+	} else if (message->has_publisher) {
+		is_new = !seen_has(&cursor->seen, message->uid, message->label, message->n);
+		if (is_new)
+			seen_add(&cursor->seen, message->uid, message->label, message->n);
+	}
 	cursor->next = MAX(next, message->seq + 1);
 	cursor->is_loose = false;
-	if (!message->has_publisher)
-		return message->seq >= next;
-	subscription = subscription_find(chat, cursor, message->uid, message->label);
-	if (subscription)
-		return subscription_note(subscription, message->n);
-	if (seen_has(&cursor->seen, message->uid, message->label, message->n))
-		return false;
-	seen_add(&cursor->seen, message->uid, message->label, message->n);
-	return true;
+	return is_new ? DELIVERY_E_GO : DELIVERY_E_NONE;
 }
 
 static int deliver_message(struct chat *chat, struct text text, struct chat_event *ret_event)
@@ -90,8 +97,9 @@ static int deliver_message(struct chat *chat, struct text text, struct chat_even
 	if (!cursor || cursor->state != CURSOR_UP)
 		return DELIVERY_E_NONE;
 	if (cursor->is_fast && !cursor->reset_due) {
-		if (!delivery_is_new(chat, cursor, &message))
-			return DELIVERY_E_NONE;
+		r = delivery_pass(chat, cursor, &message, ret_event);
+		if (r != DELIVERY_E_GO)
+			return r;
 	} else if (message.seq != cursor->next || cursor->is_loose) {
 		r = delivery_jump(chat, ret_event, cursor, message.seq);
 		if (r != DELIVERY_E_GO)
@@ -182,7 +190,7 @@ static int deliver_ring(struct chat *chat, const struct frame *frame, struct cha
 									    : DELIVERY_E_NONE;
 	/* it is joined again, or not any more: then so is the ring */
 	session_drop_fd(session_take_fd(chat));
-	chat->fast.n_tooks++;
+	subscription_confirm(chat, true);
 	return DELIVERY_E_NONE;
 }
 

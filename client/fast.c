@@ -136,15 +136,17 @@ static int fast_send_resyncs(struct chat *chat)
 
 		if (!subscription->is_resync_due)
 			continue;
-		if (subscription->cursor->state != CURSOR_UP) {
-			subscription_settle(
-				chat, subscription); /* JOIN has it told where to go on */
+		/* JOIN has it told where to go on */
+		if (subscription->cursor->state != CURSOR_UP || chat->inbox.n_downs > 0) {
+			subscription_settle(chat, subscription);
 			continue;
 		}
-		snprintf(line, sizeof line, "RESYNC %s %u p=%016llx after=%llu",
+		snprintf(line, sizeof line, "RESYNC %s %u p=%016llx after=%llu since=%llu",
 			subscription->cursor->target, subscription->uid,
 			(unsigned long long)subscription->label,
-			(unsigned long long)subscription->last);
+			(unsigned long long)subscription->last,
+			(unsigned long long)subscription_since(
+				subscription, subscription->cursor->log));
 		r = fast_send(chat, line, NULL, 0);
 		if (r)
 			break;
@@ -333,18 +335,18 @@ static void arrive_sleeper(struct chat *chat, const struct frame *frame)
 	chat->fast.n_refusals++;
 }
 
-/* "REVOKED room seq=N" */
+/* "REVOKED room at=POS" */
 static void arrive_revoked(struct chat *chat, const struct frame *frame)
 {
-	struct text seq_word = frame_get(frame, 2, "seq");
+	struct text at = frame_get(frame, 2, "at");
 	struct publication *publication;
-	uint64_t seq;
+	uint64_t pos;
 
-	if (frame->n_words < 2 || !seq_word.data || !number_parse(seq_word, &seq))
+	if (frame->n_words < 2 || !at.data || !number_parse(at, &pos) || pos % RING_LINE != 0)
 		return;
 	publication = publication_find(chat, frame->word[1]);
 	if (publication && publication->state != PUBLICATION_SPILLED)
-		publication_spill(publication, seq);
+		publication_spill(publication, pos);
 }
 
 /* The limit is the user's, most likely: ask again later, not with each message. */

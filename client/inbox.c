@@ -183,6 +183,7 @@ static bool inbox_fold_up(struct inbox *inbox)
 	} else {
 		newest->kind = ITEM_DOWN;
 		newest->is_quiet = true;
+		inbox->n_downs++;
 	}
 	return true;
 }
@@ -198,6 +199,7 @@ int inbox_store_down(struct inbox *inbox, const char *code, const char *text, bo
 	r = inbox_add(inbox, ITEM_DOWN, code_len + text_len + 2, &item);
 	if (r)
 		return r;
+	inbox->n_downs++;
 	item->code_len = code_len;
 	item->is_ended = is_ended;
 	memcpy(item->data, code, code_len + 1);
@@ -221,6 +223,7 @@ bool inbox_take(struct inbox *inbox)
 	inbox->first = (inbox->first + 1) & (inbox->size - 1);
 	inbox->n_items--;
 	inbox->stored_len -= inbox->held.len + sizeof(struct item);
+	inbox->n_downs -= inbox->held.kind == ITEM_DOWN;
 	if (inbox->held.kind == ITEM_PACKET) {
 		inbox->has_arrived = true;
 		inbox_walk(inbox, inbox->held.data, inbox->held.len);

@@ -45,6 +45,7 @@ struct inbox {
 	struct item *items; /* FIFO, in a ring of SIZE */
 	size_t first, n_items, size;
 	size_t stored_len;
+	unsigned n_downs; /* of these: a packet before one is of a connection that is gone */
 	bool is_dropping;
 };
 

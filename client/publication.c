@@ -284,8 +284,8 @@ static uint64_t publication_first(const struct publication *publication, uint64_
 
 void publication_lose(const struct chat *chat, struct publication *publication)
 {
-	if (publication->state == PUBLICATION_UP)
-		publication->gate = shared_acquire64(publication->writer.gate);
+	/* what the broker had is needed no more than it was */
+	publication->gate = shared_acquire64(publication->writer.gate);
 	publication->writer.gate = &publication->gate;
 	/* who sleeps on a semaphore does not see that the broker is gone: it is to look */
 	for (unsigned i = 0; i < publication->n_wakers; i++)
@@ -306,10 +306,11 @@ int publication_offer(struct chat *chat, struct publication *publication)
 	int n, r;
 
 	pos = publication_first(publication, &seq);
-	n = snprintf(line, sizeof line, "#g%u RING %s nonce=%016llx at=%llu seq=%llu%s",
+	n = snprintf(line, sizeof line, "#g%u RING %s nonce=%016llx at=%llu seq=%llu%s%s",
 		(unsigned)(publication - chat->fast.publications), publication->target,
 		(unsigned long long)publication->nonce, (unsigned long long)pos,
-		(unsigned long long)seq, publication->is_ephemeral ? " mode=ephemeral" : "");
+		(unsigned long long)seq, publication->is_ephemeral ? " mode=ephemeral" : "",
+		publication->is_used ? " again" : "");
 	part.iov_len = (size_t)n;
 	r = link_send_fds(&chat->link, &part, 1, &publication->memory.fd, 1);
 	if (r)
@@ -329,18 +330,21 @@ void publication_up(struct publication *publication, unsigned slot, const struct
 	publication->writer.gate = &page->slots[slot].gate;
 }
 
-void publication_spill(struct publication *publication, uint64_t seq)
+void publication_spill(struct publication *publication, uint64_t pos)
 {
-	struct ring_reader *rest = &publication->rest;
-	uint64_t pos, first;
+	uint64_t first, seq;
 
 	ring_close(&publication->writer);
 	publication_drop_wakers(publication);
 	publication->state = PUBLICATION_SPILLED;
 	/* our own ring, which nobody else can write */
-	pos = publication_first(publication, &first);
-	(void)ring_reader_init(rest, publication->memory.at, publication->memory.len, pos, first);
-	publication->gate = seq; /* which is of no other use any more */
+	first = publication_first(publication, &seq);
+	if (pos > first && pos <= publication->writer.pos) {
+		first = pos;
+		seq = 0;
+	}
+	(void)ring_reader_init(
+		&publication->rest, publication->memory.at, publication->memory.len, first, seq);
 }
 
 bool publication_pour(struct chat *chat, struct publication *publication)
@@ -359,8 +363,6 @@ bool publication_pour(struct chat *chat, struct publication *publication)
 		if (r)
 			break;
 		(void)ring_batch_next(&batch, &message);
-		if (message.seq < publication->gate)
-			continue;
 		r = outbox_say(&chat->outbox,
 			(struct text){ publication->target, publication->target_len }, message.ref,
 			message.payload, message.len);

@@ -86,11 +86,11 @@ void publication_lose(const struct chat *chat, struct publication *publication);
 /* Offer it. Returns 0 or -EAGAIN. */
 int publication_offer(struct chat *chat, struct publication *publication);
 
-/* The broker took it, in SLOT; or does not, or not any more: what it has not, from record
- * SEQ on, is to be said through the socket. */
+/* The broker took it, in SLOT; or does not, or not any more: what it has not, from POS on,
+ * is to be said through the socket. */
 void publication_up(
 	struct publication *publication, unsigned slot, const struct control_page *page);
-void publication_spill(struct publication *publication, uint64_t seq);
+void publication_spill(struct publication *publication, uint64_t pos);
 
 /* Move on with that. True when it is done, and the publication closed. */
 bool publication_pour(struct chat *chat, struct publication *publication);

@@ -221,6 +221,8 @@ static size_t session_put_join(struct chat *chat, struct cursor *cursor, char *r
 	int len;
 
 	cursor_resume_point(cursor, &next, &log);
+	if (cursor->n_arrived == 0)
+		next = subscriptions_suspend(chat, cursor, next, log);
 	cursor->serial_last = ++chat->join_serial;
 	frame[0] = '#';
 	cursor_put_tag(cursor, cursor->serial_last, frame + 1);
@@ -339,12 +341,13 @@ void session_replace(struct chat *chat)
 	chat->inbox.is_dropping = false;
 	chat->join_at = 0;
 	for (uint32_t at = 0; (cursor = cursors_next(&chat->cursors, &at));) {
-		if (cursor->has_moved) /* else it goes on behind what was delivered */
+		if (cursor->has_moved) { /* else it goes on behind what was delivered */
 			cursor_resume_point(cursor, &cursor->next, &cursor->log);
+			subscriptions_restart(chat, cursor);
+		}
 		cursor_settle(cursor, true);
 		cursor->state = CURSOR_RESUMING;
 		cursor->was_dropped = true;
-		subscriptions_suspend(chat, cursor);
 		/* an answer that is still to come will do as well */
 		if (!is_greeted || cursor->wants_join || cursor->awaits_join)
 			continue;
@@ -479,8 +482,9 @@ static void session_keep_fds(struct chat *chat)
 	chat->link.n_fds = 0;
 }
 
-/* The packet can not be stored. Messages come again; refusals would not, nor rings, whose
- * reader is awaited to take them. */
+/* The packet can not be stored. Messages come again; refusals would not, nor rings, which
+ * the broker waits for to be taken: of those that have no place either, JOIN, which is due
+ * now, has it tell again. */
 static void session_drop(struct chat *chat, struct inbox walk)
 {
 	struct text text;
@@ -490,7 +494,9 @@ static void session_drop(struct chat *chat, struct inbox walk)
 
 		if (!text_starts(text, "! ") && !is_ring)
 			continue;
-		if (inbox_store_beyond(&chat->inbox, text.data, text.len) == 0 && is_ring)
+		if (inbox_store_beyond(&chat->inbox, text.data, text.len))
+			chat->fast.n_tooks += is_ring;
+		else if (is_ring)
 			session_keep_fds(chat);
 	}
 }

@@ -61,6 +61,14 @@ static void subscription_lose(struct subscription *subscription)
 	subscription->batch.at = subscription->batch.end;
 }
 
+void subscription_confirm(struct chat *chat, bool is_taken)
+{
+	if (chat->inbox.n_downs > 0) /* the connection is gone, where that was waited for */
+		return;
+	chat->fast.n_tooks += is_taken;
+	chat->fast.n_refusals += !is_taken;
+}
+
 void subscription_settle(struct chat *chat, struct subscription *subscription)
 {
 	subscription->is_resync_due = false;
@@ -68,17 +76,30 @@ void subscription_settle(struct chat *chat, struct subscription *subscription)
 	subscription->owes_took = false;
 }
 
-void subscriptions_suspend(struct chat *chat, const struct cursor *cursor)
+uint64_t subscriptions_suspend(
+	struct chat *chat, const struct cursor *cursor, uint64_t next, uint64_t log)
 {
 	for (unsigned i = 0; i < chat->fast.n_subscriptions; i++) {
 		struct subscription *subscription = &chat->fast.subscriptions[i];
 
-		if (subscription->memory.at && subscription->cursor == cursor &&
-			subscription->state != SUBSCRIPTION_LOST) {
-			subscription_settle(chat, subscription);
+		if (!subscription->memory.at || subscription->cursor != cursor)
+			continue;
+		subscription_settle(chat, subscription);
+		subscription->n_resyncs = 0;
+		if (!cursor->is_ephemeral)
 			subscription_lose(subscription);
-		}
+		if (subscription->state == SUBSCRIPTION_LOST && subscription->since_log == log)
+			next = MIN(next, subscription->since);
 	}
+	return next;
+}
+
+/* What comes through the socket was delivered up to where the cursor stands; so was, then,
+ * what was archived before that. */
+static void subscription_has_all(struct subscription *subscription)
+{
+	subscription->since = subscription->cursor->next;
+	subscription->since_log = subscription->cursor->log;
 }
 
 void subscriptions_note_gap(struct chat *chat, const struct cursor *cursor)
@@ -94,11 +115,17 @@ void subscriptions_note_gap(struct chat *chat, const struct cursor *cursor)
 
 void subscriptions_restart(struct chat *chat, const struct cursor *cursor)
 {
-	subscriptions_suspend(chat, cursor);
+	for (unsigned i = 0; i < chat->fast.n_subscriptions; i++) {
+		struct subscription *subscription = &chat->fast.subscriptions[i];
+
+		if (!subscription->memory.at || subscription->cursor != cursor)
+			continue;
+		subscription_settle(chat, subscription);
+		subscription_lose(subscription);
+		subscription->since_log = 0;
+		subscription->n_resyncs = 0;
+	}
 	subscriptions_note_gap(chat, cursor);
-	for (unsigned i = 0; i < chat->fast.n_subscriptions; i++)
-		if (chat->fast.subscriptions[i].cursor == cursor)
-			chat->fast.subscriptions[i].n_resyncs = 0;
 }
 
 bool subscription_note(struct subscription *subscription, uint64_t n)
@@ -208,6 +235,7 @@ static struct subscription *subscription_open(
 	memcpy(fresh.name, a->name.data, a->name.len);
 	memcpy(fresh.of, a->of.data ? a->of.data : "", a->of.data ? a->of.len : 0);
 	fresh.next = a->seq;
+	subscription_has_all(&fresh);
 	fresh.last = seen_highest(&cursor->seen, fresh.uid, fresh.label);
 	*subscription = fresh;
 	return subscription;
@@ -226,19 +254,19 @@ static int deliver_ring(struct chat *chat, const struct announcement *a, struct 
 	if (!subscription) {
 		subscription = subscription_open(chat, cursor, a);
 		if (subscription)
-			chat->fast.n_tooks++;
+			subscription_confirm(chat, true);
 		else
-			chat->fast.n_refusals++;
+			subscription_confirm(chat, false);
 		return 0;
 	}
 	/* it has it already: from an earlier connection, or it was lost */
 	session_drop_fd(session_take_fd(chat));
 	if (subscription->is_distrusted) { /* the log serves it from here on */
 		subscription_close(chat, subscription);
-		chat->fast.n_refusals++;
+		subscription_confirm(chat, false);
 		return 0;
 	}
-	chat->fast.n_tooks++;
+	subscription_confirm(chat, true);
 	if (subscription->state != SUBSCRIPTION_LOST || subscription->is_resync_due ||
 		a->resync < subscription->n_resyncs || a->pos % RING_LINE != 0)
 		return 0;
@@ -246,10 +274,12 @@ static int deliver_ring(struct chat *chat, const struct announcement *a, struct 
 	subscription->reader.pos = a->pos;
 	subscription->reader.seq = a->seq;
 	subscription->is_loose = a->seq == 0;
+	subscription_has_all(subscription);
 	if (subscription_misses(subscription, a->seq))
 		return subscription_miss(subscription, a->seq, ret_event);
+	/* a broker that was started again may begin where the ring does */
 	if (a->seq > 0)
-		subscription->next = a->seq;
+		subscription->next = MAX(a->seq, subscription->read);
 	return 0;
 }
 
@@ -261,12 +291,12 @@ static int deliver_end(struct chat *chat, const struct announcement *a, struct c
 	bool is_gap;
 
 	if (!subscription || subscription->is_resync_due || a->resync < subscription->n_resyncs) {
-		chat->fast.n_tooks++;
+		subscription_confirm(chat, true);
 		return 0;
 	}
 	if (subscription->state != SUBSCRIPTION_LOST) {
 		subscription->state = SUBSCRIPTION_ENDING;
-		subscription->owes_took = true;
+		subscription->owes_took = chat->inbox.n_downs == 0;
 		subscription->until = a->seq;
 		return 0; /* TOOK follows when it was read to its end */
 	}
@@ -279,7 +309,7 @@ static int deliver_end(struct chat *chat, const struct announcement *a, struct c
 		ret_event->of = NULL;
 	}
 	subscription_close(chat, subscription);
-	chat->fast.n_tooks++;
+	subscription_confirm(chat, true);
 	return is_gap;
 }
 
@@ -289,7 +319,7 @@ int subscription_deliver(struct chat *chat, const struct frame *frame, struct cu
 	struct announcement a;
 
 	if (!announcement_read(frame, &a)) {
-		chat->fast.n_refusals++;
+		subscription_confirm(chat, false);
 		return 0;
 	}
 	return frame->verb == VERB_RING ? deliver_ring(chat, &a, cursor, ret_event)
@@ -351,6 +381,8 @@ static void subscription_look(struct chat *chat, struct subscription *subscripti
 		if (r == RING_E_EMPTY) {
 			if (subscription->state == SUBSCRIPTION_ENDING && subscription->until == 0)
 				subscription_close(chat, subscription);
+			else
+				subscription_has_all(subscription);
 			return;
 		}
 		if (r) {
@@ -373,7 +405,7 @@ static int subscription_take(
 	}
 	subscription->has_head = false;
 	subscription->last = head->ref;
-	subscription->next = head->seq + 1;
+	subscription->next = subscription->read = head->seq + 1;
 	*ret_event = (struct chat_event){
 		.type = CHAT_MESSAGE,
 		.target = subscription->cursor->shown,
@@ -421,6 +453,14 @@ int subscriptions_next(struct chat *chat, struct chat_event *ret_event)
 	if (chat->fast.n_subscriptions > 1)
 		first = subscriptions_first(chat);
 	return subscription_take(chat, first, ret_event);
+}
+
+int subscription_next_before(struct chat *chat, struct subscription *subscription, uint64_t n,
+	struct chat_event *ret_event)
+{
+	subscription_look(chat, subscription);
+	return subscription->has_head && subscription->head.ref < n &&
+	       subscription_take(chat, subscription, ret_event);
 }
 
 bool subscription_next_at_hand(struct chat *chat, struct chat_event *ret_event)

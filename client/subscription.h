@@ -44,8 +44,11 @@ struct subscription {
 	bool owes_took;     /* its UNRING was not confirmed yet */
 	uint64_t last;      /* highest of the publisher's numbers that were delivered */
 	uint64_t next;      /* record behind it, by whichever way it came; 0: not known */
-	bool is_loose;      /* after it was lost: what begins now may be beyond that */
-	uint64_t until;     /* while ENDING; 0: to where it is empty */
+	/* Of the log of that number, what is before SINCE was delivered. */
+	uint64_t since, since_log;
+	uint64_t read;  /* record behind the last that it had from the ring */
+	bool is_loose;  /* after it was lost: what begins now may be beyond that */
+	uint64_t until; /* while ENDING; 0: to where it is empty */
 };
 
 /* The one of LABEL and UID in CURSOR's room, or NULL. */
@@ -56,7 +59,12 @@ struct subscription *subscription_find(
 int subscription_deliver(struct chat *chat, const struct frame *frame, struct cursor *cursor,
 	struct chat_event *ret_event);
 
-/* A message of its publisher, number N, came from the log. True when it is new. */
+/* A message of its publisher, number N, came from the log: what the ring still has before
+ * that. 1 with an event, or 0; the subscription may be closed then. */
+int subscription_next_before(struct chat *chat, struct subscription *subscription, uint64_t n,
+	struct chat_event *ret_event);
+
+/* And then it. True when it is new. */
 bool subscription_note(struct subscription *subscription, uint64_t n);
 
 /* The log told of a gap: what those miss that were lost is told with it. */
@@ -65,9 +73,23 @@ void subscriptions_note_gap(struct chat *chat, const struct cursor *cursor);
 /* The cursor starts anew where it was told: what a ring had before that is not missed. */
 void subscriptions_restart(struct chat *chat, const struct cursor *cursor);
 
-/* The cursor goes, or what it was sent was dropped. */
+/* The cursor goes. */
 void subscriptions_drop(struct chat *chat, const struct cursor *cursor);
-void subscriptions_suspend(struct chat *chat, const struct cursor *cursor);
+
+/* The number of LOG before which it had everything; 0: that is not known. */
+static inline uint64_t subscription_since(const struct subscription *subscription, uint64_t log)
+{
+	return subscription->since_log == log ? subscription->since : 0;
+}
+
+/* The cursor is joined again, at NEXT of LOG: rings of a room that is kept are not read
+ * until they are told again, and what they still had comes from the log. Returns where it
+ * must begin for that: NEXT, or before. */
+uint64_t subscriptions_suspend(
+	struct chat *chat, const struct cursor *cursor, uint64_t next, uint64_t log);
+
+/* What RING and UNRING passed is taken, or not. */
+void subscription_confirm(struct chat *chat, bool is_taken);
 /* RESYNC was sent, or need not be; TOOK for an end that it did not get to can follow. */
 void subscription_settle(struct chat *chat, struct subscription *subscription);
 

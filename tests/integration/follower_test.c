@@ -3,6 +3,7 @@
 #include "tests/integration/fast.h"
 
 #include <signal.h>
+#include <stdio.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -24,7 +25,7 @@ static void test_broken_ring(void **state)
 	publisher_put(&publisher, 2, "bad");
 	((struct ring_record *)(publisher.writer.data + RING_LINE))->seq = 77;
 	raw_send(publisher.raw, "#b BELL");
-	raw_expect(publisher.raw, "REVOKED room seq=2");
+	raw_expect(publisher.raw, "REVOKED room at=64");
 	raw_expect(publisher.raw, "#b *");
 	broker_expect(broker, "ring uid=");
 	raw_expect(raw, "MSG room 1 ~\ngood");
@@ -52,7 +53,7 @@ static void test_ignored_gate(void **state)
 		publisher_put(&publisher, i, "x");
 	broker_signal(broker, SIGCONT);
 	raw_send(publisher.raw, "#b BELL");
-	raw_expect(publisher.raw, "REVOKED room seq=1");
+	raw_await(publisher.raw, "REVOKED room at=0");
 	raw_expect(publisher.raw, "#b *");
 	broker_expect(broker, "it was written over beyond its gate");
 	raw_send(raw, "#p PING");
@@ -200,6 +201,94 @@ static void test_after_the_end(void **state)
 	raw_expect_quiet(raw);
 	raw_send(raw, "TOOK");
 	raw_expect(raw, "MSG room 2 ~\nafter the end");
+	broker_stop(broker);
+}
+
+/* Who misses of two rings has what it missed of both before what is behind that. */
+static void test_two_are_missed(void **state)
+{
+	struct broker *broker = broker_start(NULL);
+	struct publisher a, b;
+	char one[64], other[64];
+	struct raw *raw;
+
+	publisher_open_as(&a, broker, "room", "name=sp3aker batch pub=abc");
+	publisher_open_as(&b, broker, "room", "name=sp4aker batch pub=abd");
+	raw = fast_join(broker, geteuid(), "room");
+	for (unsigned i = 0; i < 2; i++) {
+		raw_expect(raw, "RING room ~");
+		raw_send(raw, "TOOK");
+	}
+	publisher_put(&a, 1, "of one");
+	raw_send(a.raw, "#b BELL");
+	raw_await(a.raw, "#b *");
+	publisher_put(&b, 1, "of the other");
+	raw_send(b.raw, "#b BELL");
+	raw_await(b.raw, "#b *");
+	raw_expect_quiet(raw);
+	snprintf(one, sizeof one, "RESYNC room %u p=abc after=0", getuid());
+	snprintf(other, sizeof other, "RESYNC room %u p=abd after=0", getuid());
+	raw_send_batch(raw, one, other, "#s SAY room\nbehind both");
+	raw_expect(raw, "#s * 3");
+	raw_expect(raw, "MSG room 1 ~\nof one");
+	raw_expect(raw, "MSG room 2 ~\nof the other");
+	raw_expect(raw, "MSG room 3 ~\nbehind both");
+	publisher_close(&a);
+	publisher_close(&b);
+	broker_stop(broker);
+}
+
+/* What the log has not any more, either, is told: to who was overtaken, and to who could not
+ * read the ring at all. */
+static void test_retention(void **state)
+{
+	struct broker *broker = broker_start("--limit", "room-bytes=256k");
+	struct publisher publisher;
+	struct raw *raw, *refuses;
+	static char body[1000];
+
+	memset(body, 'x', sizeof body - 1);
+	publisher_open(&publisher, broker, "room");
+	raw = fast_join(broker, geteuid(), "room");
+	refuses = fast_join(broker, geteuid(), "room");
+	raw_expect(raw, "RING room ~ at=0 seq=~");
+	raw_expect(refuses, "RING room ~ at=0 seq=~");
+	raw_send(raw, "TOOK");
+	for (unsigned i = 1; i <= 500; i++) {
+		publisher_put(&publisher, i, body);
+		if (i % 50 == 0) {
+			raw_send(publisher.raw, "#b BELL");
+			raw_await(publisher.raw, "#b *");
+		}
+	}
+	raw_send(raw, "#r RESYNC room %u p=abc after=90 since=80", getuid());
+	raw_expect(raw, "#r *");
+	raw_expect(raw, "GAP room 80 ~ retention");
+	raw_await(raw, "MSG room 500 ~");
+	raw_send(refuses, "TOOK no");
+	raw_expect(refuses, "GAP room 1 ~ retention");
+	raw_await(refuses, "MSG room 500 ~");
+	publisher_close(&publisher);
+	broker_stop(broker);
+}
+
+/* Who was thrown out may have what it left: that is not used any more, either. */
+static void test_left_and_thrown_out(void **state)
+{
+	struct broker *broker = broker_start(NULL);
+	struct raw *raw = fast_join(broker, geteuid(), "room");
+	struct publisher publisher;
+
+	publisher_open(&publisher, broker, "room");
+	raw_expect(raw, "RING room ~");
+	raw_send(raw, "#t TOOK");
+	raw_expect(raw, "#t *");
+	raw_send(raw, "#p PART room");
+	raw_expect(raw, "#p *");
+	broker_ctl(broker, "KICK r3ader");
+	raw_expect(raw, "BYE KICKED~");
+	raw_await(publisher.raw, "REVOKED room at=0");
+	publisher_close(&publisher);
 	broker_stop(broker);
 }
 
@@ -363,6 +452,9 @@ int main(void)
 		TEST(test_reader_takes_nothing),
 		TEST(test_resync),
 		TEST(test_after_the_end),
+		TEST(test_two_are_missed),
+		TEST(test_retention),
+		TEST(test_left_and_thrown_out),
 		TEST(test_resync_crosses),
 		TEST(test_horizon_is_a_lie),
 		TEST(test_writes_on),

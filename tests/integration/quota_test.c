@@ -321,6 +321,36 @@ static void test_descriptors_are_shared(void **state)
 	broker_stop(broker);
 }
 
+/* What clients pass, and are passed, is theirs, too. */
+static void test_passed_are_shared(void **state)
+{
+	struct broker *broker;
+	struct rlimit own;
+	unsigned n = 0;
+
+	if (geteuid() != 0)
+		SKIP("only root has two users");
+	broker = broker_start(NULL);
+	getrlimit(RLIMIT_NOFILE, &own);
+	set_descriptors(broker, broker_descriptors(broker) + 90 + 8, (unsigned)own.rlim_max);
+	for (;;) {
+		struct raw *other = raw_open_as(broker, STRANGER);
+
+		(void)!write(other->fd, "#1 HELLO 1 batch pub=1", 22);
+		if (pattern_matches("BYE QUOTA ~", raw_next(other)))
+			break;
+		raw_send(other, "#f FAST");
+		if (pattern_matches("#f ! RING too few descriptors ~", raw_next(other)))
+			continue;
+		raw_expect(other, "PAGE ~"); /* it does not say TOOK */
+		n++;
+	}
+	assert_in_range(n, 38, 41);
+	for (int i = 0; i < 4; i++)
+		raw_hello(broker, "");
+	broker_stop(broker);
+}
+
 /* Who is refused makes way at once, for those who stand behind it at the door. */
 static void test_refused_make_way(void **state)
 {
@@ -453,6 +483,7 @@ int main(void)
 		TEST(test_bytes),
 		TEST(test_out_of_descriptors),
 		TEST(test_descriptors_are_shared),
+		TEST(test_passed_are_shared),
 		TEST(test_refused_make_way),
 		TEST(test_some_are_kept_back),
 		TEST(test_a_thousand_connections),
