@@ -442,7 +442,8 @@ int fast_offer(struct session *session, const struct frame *frame, struct room *
 		sealed_close(&memory);
 		return 0;
 	}
-	r = feed_new(fast, slot, room, &memory, nonce, pos, seq, &feed);
+	r = feed_new(
+		fast, slot, room, &memory, nonce, pos, seq, frame_has(frame, 2, "again"), &feed);
 	if (r) {
 		quota_discharge(account, QUOTA_RINGS, memory.len);
 		sealed_close(&memory);
@@ -453,7 +454,6 @@ int fast_offer(struct session *session, const struct frame *frame, struct room *
 				session, frame, CODE_RING, "its header is not as it should be");
 		return 0;
 	}
-	feed->was_left = frame_has(frame, 2, "again");
 	fast_hold(fast, 1);
 	answer_done(session, frame, "slot=%u", slot);
 	list_for_each (link, &room->cursors) {

@@ -8,6 +8,7 @@
 #include "broker/broker.h"
 #include "broker/fastpath.h"
 #include "broker/output.h"
+#include "broker/publisher.h"
 #include "broker/reader.h"
 #include "broker/trace.h"
 #include "protocol/number.h"
@@ -24,7 +25,7 @@
 static _Alignas(64) char feed_buffer[RING_BUFFER_MIN];
 
 int feed_new(struct fast *fast, unsigned slot, struct room *room, struct sealed *memory,
-	uint64_t nonce, uint64_t pos, uint64_t seq, struct feed **ret_feed)
+	uint64_t nonce, uint64_t pos, uint64_t seq, bool is_again, struct feed **ret_feed)
 {
 	struct feed *feed = calloc(1, sizeof *feed);
 
@@ -40,6 +41,7 @@ int feed_new(struct fast *fast, unsigned slot, struct room *room, struct sealed 
 	feed->nonce = nonce;
 	feed->memory = *memory;
 	feed->is_archived = true;
+	feed->is_again = feed->was_left = is_again;
 	feed->end_seq = UINT64_MAX;
 	list_init(&feed->followers);
 	list_init(&feed->end_link);
@@ -109,6 +111,15 @@ void feed_locate(struct feed *feed)
 		feed->reader.seq = message.seq;
 }
 
+/* From here on it is new: whoever is to follow can. */
+static void feed_settle(struct feed *feed)
+{
+	if (!feed->is_again)
+		return;
+	feed->is_again = false;
+	followers_attach(feed);
+}
+
 void feed_update(struct feed *feed)
 {
 	bool is_needed = feed_is_needed(feed);
@@ -124,6 +135,8 @@ void feed_update(struct feed *feed)
 		feed_seek_end(feed);
 	}
 	feed->is_archived = is_needed;
+	if (!is_needed)
+		feed_settle(feed);
 	fast_set_gate(feed, is_needed ? feed->reader.pos : RING_UNGATED, 0);
 	fast_line_up(feed->fast);
 }
@@ -180,6 +193,12 @@ static void feed_put_back(
 	feed->reader.seq = message->seq;
 }
 
+static bool feed_is_new(const struct feed *feed, const struct ring_message *message)
+{
+	return message->ref >
+	       room_last_id(&feed->fast->broker->rooms, feed->room, &feed->fast->author);
+}
+
 enum {
 	FEED_TAKE_EMPTY = FEED_E_LATER + 1,
 	FEED_TAKE_BROKEN,
@@ -196,8 +215,10 @@ static int feed_take(struct feed *feed, uint64_t until)
 	r = ring_get(&feed->reader, feed_buffer, sizeof feed_buffer, FEED_BATCH, &batch);
 	if (r == RING_E_LAPPED && !feed->is_archived && ++feed->n_lapped < FEED_LAPS_MAX)
 		r = ring_reader_seek(&feed->reader) ? RING_E_BAD : RING_E_EMPTY;
-	if (r == RING_E_EMPTY)
+	if (r == RING_E_EMPTY) {
+		feed_settle(feed);
 		return FEED_TAKE_EMPTY;
+	}
 	if (r) {
 		feed_break(feed, r == RING_E_BAD     ? "a record is not as it should be"
 				 : feed->is_archived ? "it was written over beyond its gate"
@@ -206,6 +227,11 @@ static int feed_take(struct feed *feed, uint64_t until)
 	}
 	feed->n_lapped = 0;
 	while (feed->is_archived && ring_batch_next(&batch, &message)) {
+		if (feed->is_again && feed_is_new(feed, &message)) {
+			feed_put_back(feed, &batch, &message);
+			feed_settle(feed);
+			break;
+		}
 		r = message.time > until ? FEED_TAKE_EMPTY
 		    : message.ref == 0   ? 0 /* a publisher's number is above 0 */
 					 : feed_append(feed, &message);

@@ -31,6 +31,7 @@ struct feed {
 	uint64_t end_seq; /* number in the log behind the last of it; UINT64_MAX before that */
 	bool is_archived;
 	bool is_revoked;
+	bool is_again;    /* it was offered before: what comes first may have been said already */
 	bool was_left;    /* a reader that had it mapped, and may have it still, is gone */
 	bool is_ending;   /* what was in it then is still taken, then it is finished */
 	uint64_t until;   /* while it is ending: the position that bounds that */
@@ -49,11 +50,11 @@ enum {
 };
 
 /* Take MEMORY over, a ring whose header was not looked at yet, and read it from POS on,
- * where record SEQ is or will be.
+ * where record SEQ is or will be; IS_AGAIN if it was offered to somebody before.
  * On success it stands in the slot, in the room, and is owned by FAST. Returns 0 with the
  * feed, RING_E_BAD, or -ENOMEM. */
 int feed_new(struct fast *fast, unsigned slot, struct room *room, struct sealed *memory,
-	uint64_t nonce, uint64_t pos, uint64_t seq, struct feed **ret_feed);
+	uint64_t nonce, uint64_t pos, uint64_t seq, bool is_again, struct feed **ret_feed);
 
 /* Who needs it may have changed. */
 void feed_update(struct feed *feed);

@@ -55,6 +55,10 @@ static void follower_attach(struct follower *follower)
 {
 	struct feed *feed = follower->feed;
 
+	if (feed->is_again) {
+		follower_set_state(follower, FOLLOWER_WAITING);
+		return;
+	}
 	feed_locate(feed);
 	follower->since = feed->room->log.next;
 	follower->pos = feed->reader.pos;
@@ -125,6 +129,16 @@ void followers_part(struct cursor *cursor)
 
 		if (follower->cursor == cursor)
 			follower_free(follower);
+	}
+}
+
+void followers_attach(struct feed *feed)
+{
+	list_for_each (link, &feed->followers) {
+		struct follower *follower = container_of(link, struct follower, feed_link);
+
+		if (follower->state == FOLLOWER_WAITING)
+			follower_attach(follower);
 	}
 }
 

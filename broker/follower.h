@@ -19,6 +19,7 @@ enum follower_state {
 	FOLLOWER_FOLLOWING, /* from SINCE on it has the records from the ring */
 	FOLLOWER_CATCHING,  /* it is sent what it missed, from the log */
 	FOLLOWER_REFUSED,   /* it can not read the ring: the log serves it for good */
+	FOLLOWER_WAITING,   /* the log serves it until what was said before is passed over */
 };
 
 struct follower {
@@ -51,6 +52,9 @@ void follower_free(struct follower *follower);
 /* CURSOR, of a session with a fast path, is to follow every ring of its room. */
 void followers_join(struct cursor *cursor);
 void followers_part(struct cursor *cursor);
+
+/* Those of FEED that wait need not any more. */
+void followers_attach(struct feed *feed);
 
 /* Record SEQ of FEED was appended: those that have it from the ring and stand there in the
  * log go on behind it, without a look at it. */

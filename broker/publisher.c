@@ -54,6 +54,13 @@ static struct publisher *room_find_publisher(
 	return link ? container_of(link, struct publisher, link) : NULL;
 }
 
+uint64_t room_last_id(struct rooms *rooms, struct room *room, const struct author *author)
+{
+	const struct publisher *publisher = room_find_publisher(rooms, room, author);
+
+	return publisher ? publisher->id : 0;
+}
+
 /* The one to forget: the uid's own least recent when it has its share, else the
  * least recent of all. */
 static void room_forget_publisher(struct rooms *rooms, struct room *room, uid_t uid)

@@ -32,6 +32,9 @@ struct publisher {
 struct publisher *room_get_publisher(
 	struct rooms *rooms, struct room *room, const struct author *author);
 
+/* The highest id= that AUTHOR said in ROOM; 0 when none is remembered. */
+uint64_t room_last_id(struct rooms *rooms, struct room *room, const struct author *author);
+
 /* It said message ID, which is record SEQ, and is the one used last. */
 void publisher_note(struct publisher *publisher, uint64_t id, uint64_t seq);
 

@@ -84,15 +84,19 @@ static void put_large(struct chat *chat, const char *room, unsigned flags, unsig
 		fail_msg("chat_send: %s", chat_error(chat));
 }
 
-/* The row of the first ring, as STATS has it, must come to be like PATTERN. */
-static void await_ring(struct raw *raw, const char *pattern)
+/* The row of the first ring, as STATS has it, must come to be like PATTERN, while these
+ * two look at what they are told. */
+static void await_ring(struct raw *raw, struct chat *chat, struct chat *reader, const char *pattern)
 {
 	uint64_t until = clock_ms() + DEADLINE_MS;
 
 	for (;;) {
 		struct text frame;
+		struct chat_event event;
 		bool is_there = false;
 
+		assert_int_equal(chat_receive(chat, &event, 0), 0);
+		assert_int_equal(chat_receive(reader, &event, 0), 0);
 		raw_send(raw, "#r STATS rings");
 		while (!pattern_matches("#r * ~", frame = raw_next(raw)))
 			is_there |= pattern_matches(pattern, frame);
@@ -121,7 +125,8 @@ static void test_archived(void **state)
 		snprintf(body, sizeof body, "%u", i);
 		raw_expect(raw, "MSG room %u ~ sp3aker %u~p=~:%u\n%s", i, getuid(), i, body);
 	}
-	await_ring(raw, "#r + room sp3aker ~ number=1 bytes=~ gated at=~ readers=1 ~");
+	await_ring(
+		raw, chat, reader, "#r + room sp3aker ~ number=1 bytes=~ gated at=~ readers=1 ~");
 	raw_send(raw, "#p PAST room from=1999");
 	raw_expect(raw, "#p + MSG room 1999 ~\n1999");
 	raw_expect(raw, "#p + MSG room 2000 ~\n2000");
@@ -166,12 +171,12 @@ static void test_ephemeral(void **state)
 
 	join_fast(reader, "room", FREE);
 	warm_up(chat, reader, "room", FREE);
-	await_ring(raw, "#r + room sp3aker ~ free ~ readers=1 ~");
+	await_ring(raw, chat, reader, "#r + room sp3aker ~ free ~ readers=1 ~");
 	put_numbers(chat, "room", FREE, 1, 1000);
 	expect_numbers(reader, "room", 1, 1000);
 	raw_send(raw, "#j JOIN room");
 	raw_expect(raw, "#j * ~ mode=ephemeral");
-	await_ring(raw, "#r + room sp3aker ~ gated ~ readers=1 ~");
+	await_ring(raw, chat, reader, "#r + room sp3aker ~ gated ~ readers=1 ~");
 	put_numbers(chat, "room", FREE, 1001, 1003);
 	flush(chat);
 	raw_expect(raw, "MSG room ~\n1001");
@@ -180,7 +185,7 @@ static void test_ephemeral(void **state)
 	expect_numbers(reader, "room", 1001, 1003);
 	raw_send(raw, "#p PART room");
 	raw_expect(raw, "#p *");
-	await_ring(raw, "#r + room sp3aker ~ free ~ readers=1 ~");
+	await_ring(raw, chat, reader, "#r + room sp3aker ~ free ~ readers=1 ~");
 	put_numbers(chat, "room", FREE, 1004, 1010);
 	expect_numbers(reader, "room", 1004, 1010);
 	chat_close(chat);
@@ -235,7 +240,7 @@ static void test_lapped_archived(void **state)
 	flush(chat);
 	for (unsigned i = 1; i <= FLOOD; i++)
 		assert_int_equal(strtoul(await_event(reader, CHAT_MESSAGE).body, NULL, 10), i);
-	await_ring(raw, "#r + room sp3aker ~ laps=1 ~");
+	await_ring(raw, chat, reader, "#r + room sp3aker ~ laps=1 ~");
 	/* and then it is back on the ring */
 	warm_up(chat, reader, "room", CHAT_FAST);
 	chat_close(chat);
@@ -417,7 +422,7 @@ static void test_revoked(void **state)
 		flush(chat);
 		expect_body(reader, "before");
 	} while (!expect_body(spy, "before"));
-	await_ring(raw, "#r + room sp3aker ~ readers=2 ~");
+	await_ring(raw, reader, spy, "#r + room sp3aker ~ readers=2 ~");
 	raw_send(raw, "#k CTL KICK sp1");
 	raw_await(raw, "#k *");
 	put_numbers(chat, "room", CHAT_FAST, 1, 500);

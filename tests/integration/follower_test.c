@@ -238,6 +238,38 @@ static void test_two_are_missed(void **state)
 	broker_stop(broker);
 }
 
+/* A publisher that comes again offers what it has: who came meanwhile does not get what was
+ * said before. */
+static void test_offered_again(void **state)
+{
+	struct broker *broker = broker_start(NULL);
+	struct raw *raw = raw_join(broker, "name=t3ster", "room"), *reader, *again;
+	struct publisher publisher;
+
+	publisher_open(&publisher, broker, "room");
+	publisher_put(&publisher, 1, "one");
+	publisher_put(&publisher, 2, "two");
+	raw_send(publisher.raw, "#b BELL");
+	raw_expect(publisher.raw, "#b *");
+	raw_close(publisher.raw);
+	raw_expect(raw, "MSG room 1 ~");
+	raw_expect(raw, "MSG room 2 ~");
+	await_ring(raw, "#r * 0");
+	reader = fast_join(broker, geteuid(), "room");
+	publisher_put(&publisher, 3, "three");
+	again = raw_hello(broker, "name=sp3aker batch pub=abc");
+	fast_open(again);
+	raw_expect(again, "#t *");
+	raw_send_fds(again, &publisher.memory.fd, 1, "#g RING room nonce=7 at=0 seq=1 again");
+	raw_expect(again, "#g *~");
+	raw_expect(reader, "RING room ~ at=128 seq=3");
+	raw_expect(raw, "MSG room 3 ~\nthree");
+	raw_close(again);
+	sealed_close(&publisher.control);
+	sealed_close(&publisher.memory);
+	broker_stop(broker);
+}
+
 /* What the log has not any more, either, is told: to who was overtaken, and to who could not
  * read the ring at all. */
 static void test_retention(void **state)
@@ -453,6 +485,7 @@ int main(void)
 		TEST(test_resync),
 		TEST(test_after_the_end),
 		TEST(test_two_are_missed),
+		TEST(test_offered_again),
 		TEST(test_retention),
 		TEST(test_left_and_thrown_out),
 		TEST(test_resync_crosses),
