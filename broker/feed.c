@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "broker/broker.h"
 #include "broker/fastpath.h"
@@ -149,6 +150,47 @@ void room_update_feeds(struct room *room)
 
 /* ---- archiving ---- */
 
+/* Have a place for another mark: those of segments that are gone make room. */
+static int feed_reserve_mark(struct feed *feed)
+{
+	uint32_t oldest = feed->room->log.oldest_number;
+	struct feed_mark *marks;
+	unsigned n_gone = 0;
+
+	if (feed->n_marks < feed->marks_size)
+		return 0;
+	while (n_gone < feed->n_marks && feed->marks[n_gone].segment < oldest)
+		n_gone++;
+	if (n_gone > 0) {
+		feed->n_marks -= n_gone;
+		memmove(feed->marks, feed->marks + n_gone, feed->n_marks * sizeof *marks);
+		return 0;
+	}
+	marks = realloc(feed->marks, (feed->marks_size * 2 + 8) * sizeof *marks);
+	if (!marks)
+		return -ENOMEM;
+	feed->marks = marks;
+	feed->marks_size = feed->marks_size * 2 + 8;
+	return 0;
+}
+
+/* Record SEQ was appended. */
+static void feed_mark(struct feed *feed, uint64_t seq)
+{
+	uint32_t segment = feed->room->log.segment_number;
+
+	if (feed->n_marks == 0 || feed->marks[feed->n_marks - 1].segment != segment)
+		feed->marks[feed->n_marks++] = (struct feed_mark){ .seq = seq, .segment = segment };
+}
+
+uint64_t feed_first_kept(const struct feed *feed)
+{
+	for (unsigned i = 0; i < feed->n_marks; i++)
+		if (feed->marks[i].segment >= feed->room->log.oldest_number)
+			return feed->marks[i].seq;
+	return feed->reader.seq;
+}
+
 /* Returns 0 or FEED_E_LATER. */
 static int feed_append(struct feed *feed, const struct ring_message *message)
 {
@@ -156,12 +198,16 @@ static int feed_append(struct feed *feed, const struct ring_message *message)
 	struct users *users = &fast->broker->users;
 	struct quota_account *account = fast->user->account;
 	struct text body = { message->payload, message->len };
+	uint64_t said_next = feed->room->said_next, seq;
 	char id[NUMBER_DECIMAL_MAX];
-	uint64_t seq;
 	int r;
 
 	if (!throttle_is_open(&account->throttle, users->now)) {
 		account->throttle.n_waits++;
+		return FEED_E_LATER;
+	}
+	if (feed_reserve_mark(feed)) {
+		feed->error = ENOMEM;
 		return FEED_E_LATER;
 	}
 	r = room_append(&fast->broker->rooms, feed->room, &fast->author,
@@ -170,8 +216,11 @@ static int feed_append(struct feed *feed, const struct ring_message *message)
 	if (r < 0)
 		return FEED_E_LATER;
 	feed->n_archived++;
-	if (r == 0)
-		followers_pass(feed, seq);
+	feed->room->said_next = said_next;
+	if (r == 0) {
+		feed_mark(feed, message->seq);
+		followers_pass(feed, message->seq, seq);
+	}
 	if (r > 0) /* said before, by the socket or through an earlier broker */
 		return 0;
 	rate_take(&account->throttle.rate);
@@ -336,7 +385,7 @@ void feed_finish(struct feed *feed)
 	if (feed->is_finished)
 		return;
 	feed->is_finished = true;
-	feed->end_seq = feed->room->log.next;
+	feed->end_seq = feed->room->said_next = feed->room->log.next;
 	fast_set_gate(feed, feed->reader.pos, EPIPE);
 	if (fast->session && feed->is_revoked) {
 		n = snprintf(line, sizeof line, "REVOKED %.*s at=%lu", (int)room.len, room.data,
@@ -368,5 +417,6 @@ void feed_free(struct feed *feed)
 	rooms_release(&fast->broker->rooms, feed->room);
 	fast->n_feeds--;
 	fast_release(fast);
+	free(feed->marks);
 	free(feed);
 }

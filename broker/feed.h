@@ -17,6 +17,12 @@
 
 struct fast;
 
+/* The first record of a ring that is in one segment of the log. */
+struct feed_mark {
+	uint64_t seq;
+	uint32_t segment;
+};
+
 struct feed {
 	struct list room_link;  /* in room.feeds */
 	struct list feeds_link; /* in broker.feeds, in order of number */
@@ -41,7 +47,9 @@ struct feed {
 	uint64_t n_archived, n_laps; /* records; readers that were overtaken */
 	uint64_t n_wakes;            /* that the broker did */
 	unsigned n_lapped;           /* times in a row that the broker itself was overtaken */
-	int error;                   /* errno of the last try to archive, or 0 */
+	struct feed_mark *marks;     /* owned; of the segments that are kept, and a few before */
+	unsigned n_marks, marks_size;
+	int error; /* errno of the last try to archive, or 0 */
 };
 
 enum {
@@ -63,6 +71,9 @@ void room_update_feeds(struct room *room);
 
 /* Have the broker's place in it near the end of what was put. */
 void feed_locate(struct feed *feed);
+
+/* The number of its first record that the log still has, or of the next. */
+uint64_t feed_first_kept(const struct feed *feed);
 
 /* Does the broker look at it at all? */
 bool feed_is_read(const struct feed *feed);

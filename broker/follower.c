@@ -62,7 +62,7 @@ static void follower_attach(struct follower *follower)
 	feed_locate(feed);
 	follower->since = feed->room->log.next;
 	follower->pos = feed->reader.pos;
-	follower->seq = feed->reader.seq;
+	follower->seq = follower->behind = feed->reader.seq;
 	follower->is_told = follower->is_taken = false;
 	follower_set_state(follower, FOLLOWER_FOLLOWING);
 	reader_schedule(follower->cursor);
@@ -142,15 +142,17 @@ void followers_attach(struct feed *feed)
 	}
 }
 
-void followers_pass(struct feed *feed, uint64_t seq)
+void followers_pass(struct feed *feed, uint64_t ring_seq, uint64_t seq)
 {
 	list_for_each (link, &feed->followers) {
-		const struct follower *follower = container_of(link, struct follower, feed_link);
+		struct follower *follower = container_of(link, struct follower, feed_link);
 		struct cursor *cursor = follower->cursor;
 
 		if (follower->state == FOLLOWER_FOLLOWING && follower->is_told &&
-			seq >= follower->since && cursor->at.seq == seq)
+			seq >= follower->since && cursor->at.seq == seq) {
 			cursor->at = (struct log_cursor){ .seq = seq + 1 };
+			follower->behind = ring_seq + 1;
+		}
 	}
 }
 
@@ -230,9 +232,10 @@ static bool feed_has_said(const struct feed *feed, const struct frame *frame, ui
 	       number_parse((struct text){ colon + 1, p.len - label.len - 1 }, ret_number);
 }
 
-/* Is record SEQ, which is FRAME, for the socket of CURSOR? */
+/* Is record SEQ for the socket of CURSOR? If it has it from a ring, *RET_FOLLOWER says from
+ * which. */
 static bool cursor_wants(const struct cursor *cursor, const struct follower *catching,
-	struct text record, uint64_t seq)
+	struct text record, uint64_t seq, struct follower **ret_follower)
 {
 	struct frame frame;
 	uint64_t number;
@@ -242,13 +245,15 @@ static bool cursor_wants(const struct cursor *cursor, const struct follower *cat
 	if (catching)
 		return feed_has_said(catching->feed, &frame, &number) && number > catching->after;
 	list_for_each (link, &cursor->session->fast->followers) {
-		const struct follower *follower = container_of(link, struct follower, fast_link);
+		struct follower *follower = container_of(link, struct follower, fast_link);
 
 		if (follower->cursor == cursor && follower->state == FOLLOWER_FOLLOWING &&
 			follower->is_told && seq >= follower->since &&
 			seq < follower->feed->end_seq &&
-			feed_has_said(follower->feed, &frame, &number))
+			feed_has_said(follower->feed, &frame, &number)) {
+			*ret_follower = follower;
 			return false;
+		}
 	}
 	return true;
 }
@@ -282,7 +287,8 @@ struct follower_cut followers_cut(const struct cursor *cursor, const struct foll
 	for (size_t at = 0; at < len && seq < end; seq++) {
 		struct text record = record_frame(records + at);
 		size_t size = record_size(record.len);
-		bool is_wanted = cursor_wants(cursor, catching, record, seq);
+		struct follower *follower = NULL;
+		bool is_wanted = cursor_wants(cursor, catching, record, seq, &follower);
 
 		if (is_wanted) {
 			cut.len += size;
@@ -292,6 +298,8 @@ struct follower_cut followers_cut(const struct cursor *cursor, const struct foll
 		} else {
 			cut.skip_len += size;
 			cut.n_skipped++;
+			if (follower)
+				follower->behind++;
 		}
 		at += size;
 	}
@@ -407,6 +415,77 @@ static int follower_tell_end(struct follower *follower)
 	if (r == 0)
 		follower->is_end_told = true;
 	return r;
+}
+
+static int follower_tell_gap(const struct follower *follower, uint64_t seq)
+{
+	const struct cursor *cursor = follower->cursor;
+	const struct author *author = &follower->feed->fast->author;
+	struct text room = room_target(cursor->room);
+	char line[FOLLOWER_LINE_MAX];
+	int n;
+
+	n = snprintf(line, sizeof line, "GAP %.*s 0 0 lapped %.*s p=%016lx seq=%lu", (int)room.len,
+		room.data, (int)author->name.len, author->name.data, (unsigned long)author->label,
+		(unsigned long)seq);
+	return output_send_text(cursor->session, (struct text){ line, (size_t)n });
+}
+
+int followers_lose(struct cursor *cursor)
+{
+	const struct log *log = &cursor->room->log;
+	bool is_lost = cursor->at.seq < log->first;
+	int r;
+
+	list_for_each (link, &cursor->session->fast->followers) {
+		struct follower *follower = container_of(link, struct follower, fast_link);
+		bool is_catching = follower->state == FOLLOWER_CATCHING;
+		uint64_t kept = feed_first_kept(follower->feed);
+
+		if (follower->cursor != cursor || !follower->is_told || follower->is_refused ||
+			!(is_catching ? follower->at.seq < log->first
+				      : is_lost && follower->state == FOLLOWER_FOLLOWING))
+			continue;
+		r = follower_tell_gap(follower, is_lost ? follower->behind : kept);
+		if (r < 0)
+			return r;
+		if (is_catching)
+			log_seek(log, log->first, &follower->at);
+		if (is_lost)
+			follower->behind = kept;
+	}
+	return 0;
+}
+
+static bool cursor_has_all(const struct cursor *cursor)
+{
+	unsigned n_feeds = 0, n_followed = 0;
+
+	if (cursor->at.seq < cursor->room->said_next)
+		return false;
+	list_for_each (link, &cursor->room->feeds)
+		n_feeds++;
+	list_for_each (link, &cursor->session->fast->followers) {
+		const struct follower *follower = container_of(link, struct follower, fast_link);
+
+		n_followed += follower->cursor == cursor && follower->state == FOLLOWER_FOLLOWING &&
+			      follower->is_told && follower->since <= cursor->at.seq &&
+			      !follower->feed->is_finished;
+	}
+	return n_followed == n_feeds;
+}
+
+void followers_jump(struct cursor *cursor)
+{
+	if (cursor->at.seq >= cursor->room->log.next || !cursor_has_all(cursor))
+		return;
+	cursor->at = (struct log_cursor){ .seq = cursor->room->log.next };
+	list_for_each (link, &cursor->session->fast->followers) {
+		struct follower *follower = container_of(link, struct follower, fast_link);
+
+		if (follower->cursor == cursor)
+			follower->behind = follower->feed->reader.seq;
+	}
 }
 
 int followers_flush(struct cursor *cursor)

@@ -40,6 +40,7 @@ struct follower {
 	unsigned n_resyncs;   /* so far */
 	uint64_t since;       /* number in the log, and */
 	uint64_t pos, seq;    /* place in the ring of the same record */
+	uint64_t behind;      /* record of the ring that is the next behind the cursor */
 	uint64_t after;       /* while it catches up: the last of the publisher's numbers it had */
 	struct log_cursor at; /* the same: where it stands in the log */
 };
@@ -56,13 +57,21 @@ void followers_part(struct cursor *cursor);
 /* Those of FEED that wait need not any more. */
 void followers_attach(struct feed *feed);
 
-/* Record SEQ of FEED was appended: those that have it from the ring and stand there in the
- * log go on behind it, without a look at it. */
-void followers_pass(struct feed *feed, uint64_t seq);
+/* Record RING_SEQ of FEED was appended as SEQ: those that have it from the ring and stand
+ * there in the log go on behind it, without a look at it. */
+void followers_pass(struct feed *feed, uint64_t ring_seq, uint64_t seq);
 
 /* The reader was overtaken; the last of the publisher's numbers that it has is AFTER, and of
  * the log it has what is before SINCE. */
 void follower_resync(struct follower *follower, uint64_t after, uint64_t since);
+
+/* Some of what CURSOR was still to be sent, or to pass over, is not in the log any more: tell
+ * up to where in each ring, and go on where the log begins. What is behind the cursor is told
+ * by the numbers of the log. Returns 0 or -EAGAIN. */
+int followers_lose(struct cursor *cursor);
+
+/* Pass over all that is there, if CURSOR has it all from rings. */
+void followers_jump(struct cursor *cursor);
 
 /* It has what it missed. */
 void follower_catch_up(struct follower *follower);

@@ -325,6 +325,8 @@ static int output_flush_fast(struct bundle *bundle, struct cursor *cursor)
 	r = bundle_send(bundle);
 	if (r < 0)
 		return r;
+	if (!catching)
+		followers_jump(cursor);
 	if (catching) {
 		if (catching->at.seq < cursor->at.seq)
 			return bundle_add_wanted(bundle, cursor, log, &catching->at, catching);
@@ -406,21 +408,32 @@ static int output_flush_presence(struct bundle *bundle, struct cursor *cursor)
 	return output_flush_log(bundle, cursor, log, &presence->at);
 }
 
-/* What retention took from under the cursor, and what it was still to be sent of a ring. */
+/* What retention took from under the cursor, and of what one that can not read a ring was
+ * still to be sent of that. Who was overtaken has had much of it from the ring, and is told
+ * what comes next there. */
 static int output_flush_retention(struct bundle *bundle, struct cursor *cursor)
 {
 	const struct log *log = &cursor->room->log;
 	struct follower *catching = cursor->is_fast ? followers_catching(cursor) : NULL;
-	uint64_t from = catching ? MIN(catching->at.seq, cursor->at.seq) : cursor->at.seq;
+	uint64_t from = cursor->at.seq;
 	int r;
 
-	if (from >= log->first)
-		return 0;
-	r = output_send_gap(bundle, cursor->room, from, log->first - 1, "retention");
-	if (r < 0)
-		return r;
-	bundle->session->broker->n_gap_records += log->first - from;
-	if (catching)
+	if (catching && catching->is_refused)
+		from = MIN(from, catching->at.seq);
+	if (cursor->is_fast && (from < log->first || (catching && catching->at.seq < log->first))) {
+		r = bundle_send(bundle);
+		if (r == 0)
+			r = followers_lose(cursor);
+		if (r < 0)
+			return r;
+	}
+	if (from < log->first) {
+		r = output_send_gap(bundle, cursor->room, from, log->first - 1, "retention");
+		if (r < 0)
+			return r;
+		bundle->session->broker->n_gap_records += log->first - from;
+	}
+	if (catching && catching->at.seq < log->first)
 		log_seek(log, log->first, &catching->at);
 	if (cursor->at.seq < log->first)
 		log_seek(log, log->first, &cursor->at);

@@ -372,5 +372,6 @@ int room_append(struct rooms *rooms, struct room *room, const struct author *aut
 		list_append(&rooms->dirty, &room->dirty_link);
 	}
 	*ret_seq = room->log.next - 1;
+	room->said_next = room->log.next;
 	return 0;
 }

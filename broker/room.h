@@ -30,6 +30,7 @@ struct room {
 	struct list cursors;
 	struct list feeds; /* rings that are published here; see feed.h */
 	unsigned n_cursors, n_presence;
+	uint64_t said_next;     /* number behind the last record that is not of a live ring */
 	bool is_ephemeral;      /* what goes only through rings is not archived */
 	struct list publishers; /* least recent first */
 	unsigned n_publishers;

@@ -159,6 +159,9 @@ static int deliver_gap(struct chat *chat, const struct frame *frame, struct chat
 		cursor->after_reset = true;
 		return delivery_gap(ret_event, cursor, from, 0, reason);
 	}
+	if (strcmp(reason, "lapped") == 0 && frame->n_words > 6)
+		return subscription_gap(chat, frame, cursor, ret_event) ? DELIVERY_E_EVENT
+									: DELIVERY_E_NONE;
 	if (to == 0)
 		return delivery_gap(ret_event, cursor, from, to, reason);
 	if (to < from || to == UINT64_MAX)

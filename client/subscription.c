@@ -41,7 +41,12 @@ void subscription_close(struct chat *chat, struct subscription *subscription)
 	fast->n_tooks += subscription->owes_took;
 	sealed_close(&subscription->memory);
 	free(subscription->buffer);
-	*subscription = (struct subscription){ .memory = SEALED_NONE };
+	/* how far it got is known until the place is used: its publisher may come again */
+	*subscription = (struct subscription){
+		.memory = SEALED_NONE,
+		.nonce = subscription->nonce,
+		.read = subscription->read,
+	};
 	while (fast->n_subscriptions > 0 &&
 		!fast->subscriptions[fast->n_subscriptions - 1].memory.at)
 		fast->n_subscriptions--;
@@ -138,11 +143,10 @@ bool subscription_note(struct subscription *subscription, uint64_t n)
 	return true;
 }
 
-/* Do records before SEQ never come? What is kept comes from the log, which tells itself of
- * what it has not. */
+/* Do records before SEQ never come? What came from the log instead was counted. */
 static bool subscription_misses(const struct subscription *subscription, uint64_t seq)
 {
-	return subscription->cursor->is_ephemeral && seq > subscription->next;
+	return seq > subscription->next;
 }
 
 /* Records before SEQ that were to come, and will not. */
@@ -191,6 +195,15 @@ static bool announcement_read(const struct frame *frame, struct announcement *re
 	return true;
 }
 
+/* Of the ring NONCE, the record behind the last that was read, if that is still known. */
+static uint64_t subscriptions_read(const struct chat *chat, uint64_t nonce)
+{
+	for (unsigned i = 0; chat->fast.subscriptions && i < RINGS_MAX; i++)
+		if (chat->fast.subscriptions[i].nonce == nonce)
+			return chat->fast.subscriptions[i].read;
+	return 0;
+}
+
 static struct subscription *subscription_free_place(struct chat *chat)
 {
 	struct fast *fast = &chat->fast;
@@ -234,7 +247,8 @@ static struct subscription *subscription_open(
 	}
 	memcpy(fresh.name, a->name.data, a->name.len);
 	memcpy(fresh.of, a->of.data ? a->of.data : "", a->of.data ? a->of.len : 0);
-	fresh.next = a->seq;
+	fresh.read = subscriptions_read(chat, a->nonce);
+	fresh.next = MAX(a->seq, fresh.read);
 	subscription_has_all(&fresh);
 	fresh.last = seen_highest(&cursor->seen, fresh.uid, fresh.label);
 	*subscription = fresh;
@@ -326,6 +340,23 @@ int subscription_deliver(struct chat *chat, const struct frame *frame, struct cu
 					: deliver_end(chat, &a, cursor, ret_event);
 }
 
+/* "GAP room 0 0 lapped NAME UID [of=USER] p=PUB seq=SEQ": what comes from the log now is
+ * record SEQ of the ring, or behind it. */
+int subscription_gap(struct chat *chat, const struct frame *frame, struct cursor *cursor,
+	struct chat_event *ret_event)
+{
+	struct text p = frame_get(frame, 7, "p"), seq_word = frame_get(frame, 7, "seq");
+	struct subscription *subscription;
+	uint64_t uid, label, seq;
+
+	if (!p.data || !seq_word.data || !number_parse(frame->word[6], &uid) ||
+		!number_parse_hex(p, &label) || !number_parse(seq_word, &seq))
+		return 0;
+	subscription = subscription_find(chat, cursor, (uid_t)uid, label);
+	return subscription && subscription_misses(subscription, seq) &&
+	       subscription_miss(subscription, seq, ret_event);
+}
+
 /* ---- reading ---- */
 
 /* It was overtaken, or the writer is not to be trusted. The log has what was missed, but
@@ -366,7 +397,8 @@ static void subscription_look(struct chat *chat, struct subscription *subscripti
 		if (ring_batch_next(&subscription->batch, &subscription->head)) {
 			subscription->has_head = subscription->head.ref > subscription->last;
 			if (!subscription->has_head) {
-				subscription->next = subscription->head.seq + 1;
+				subscription->next = subscription->read =
+					subscription->head.seq + 1;
 				subscription->is_loose = false;
 			}
 			n_batches--; /* was counted when it was read */

@@ -59,6 +59,10 @@ struct subscription *subscription_find(
 int subscription_deliver(struct chat *chat, const struct frame *frame, struct cursor *cursor,
 	struct chat_event *ret_event);
 
+/* GAP of a publisher, in the stream of CURSOR: 1 with an event, or 0 if it has all that. */
+int subscription_gap(struct chat *chat, const struct frame *frame, struct cursor *cursor,
+	struct chat_event *ret_event);
+
 /* A message of its publisher, number N, came from the log: what the ring still has before
  * that. 1 with an event, or 0; the subscription may be closed then. */
 int subscription_next_before(struct chat *chat, struct subscription *subscription, uint64_t n,

@@ -4,6 +4,7 @@
 #include "tests/integration/talk.h"
 
 #include <poll.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -270,6 +271,54 @@ static void test_retention(void **state)
 	flush(chat);
 	assert_int_equal(raw_counter(raw, "gap_records"), 0);
 	chat_close(chat);
+	chat_close(reader);
+	broker_stop(broker);
+}
+
+/* A reader of a room that is kept which is too slow for the ring, and for the log behind it,
+ * is told of each message that it misses, where it misses it, and of no other. */
+static void test_flood(void **state)
+{
+	enum { MESSAGES = 60000 };
+	struct broker *broker = broker_start("--limit", "room-bytes=1M");
+	struct chat *reader = open_named(broker, "r3ader");
+	unsigned next = 1, n_gaps = 0;
+	pid_t pid;
+
+	join_fast(reader, "room", CHAT_FAST);
+	pid = child_fork();
+	if (pid == 0) {
+		struct chat *chat = open_named(broker, "sp3aker");
+		static char body[1000];
+
+		for (unsigned i = 1; i <= MESSAGES; i++) {
+			snprintf(body, sizeof body, "%u", i);
+			if (chat_send(chat, "room", body, sizeof body, CHAT_FAST))
+				_exit(1);
+		}
+		put(chat, "room", CHAT_FAST, "end");
+		flush(chat);
+		_exit(0);
+	}
+	for (;;) {
+		struct chat_event event = next_event(reader);
+
+		if (event.type == CHAT_GAP) {
+			next += (unsigned)(event.to - event.from + 1);
+			n_gaps++;
+			continue;
+		}
+		assert_int_equal(event.type, CHAT_MESSAGE);
+		if (event.len == 3)
+			break;
+		assert_int_equal(strtoul(event.body, NULL, 10), next);
+		if (next++ % 16 == 0) /* it takes its time */
+			sched_yield();
+	}
+	assert_int_equal(next, MESSAGES + 1);
+	if (n_gaps == 0)
+		print_message("it missed nothing here\n");
+	child_expect_exit(pid, 0);
 	chat_close(reader);
 	broker_stop(broker);
 }
@@ -646,6 +695,7 @@ int main(void)
 		TEST(test_lapped_ephemeral),
 		TEST(test_lapped_archived),
 		TEST(test_retention),
+		TEST(test_flood),
 		TEST(test_publisher_gone),
 		TEST(test_broker_killed),
 		TEST(test_no_shm),

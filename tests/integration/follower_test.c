@@ -270,8 +270,8 @@ static void test_offered_again(void **state)
 	broker_stop(broker);
 }
 
-/* What the log has not any more, either, is told: to who was overtaken, and to who could not
- * read the ring at all. */
+/* What the log has not any more, either, is told: to who was overtaken by the number of the
+ * next record, and to who could not read the ring at all by those of the log. */
 static void test_retention(void **state)
 {
 	struct broker *broker = broker_start("--limit", "room-bytes=256k");
@@ -295,8 +295,9 @@ static void test_retention(void **state)
 	}
 	raw_send(raw, "#r RESYNC room %u p=abc after=90 since=80", getuid());
 	raw_expect(raw, "#r *");
-	raw_expect(raw, "GAP room 80 ~ retention");
+	raw_expect(raw, "GAP room 0 0 lapped sp3aker ~ p=0000000000000abc seq=~");
 	raw_await(raw, "MSG room 500 ~");
+	raw_expect(raw, "RING room ~ seq=501 resync=1");
 	raw_send(refuses, "TOOK no");
 	raw_expect(refuses, "GAP room 1 ~ retention");
 	raw_await(refuses, "MSG room 500 ~");

@@ -406,7 +406,7 @@ static void hear_message(struct reader *reader, const struct chat_event *event)
 		fail("%s was thrown out before %u of %s", reader->name, n, voices[voice].name);
 	ear = &seat->ears[voice];
 	/* said again to the next broker: a chat knows it again by its publisher's number */
-	if (n <= ear->forgotten && seat->was_reset)
+	if (n <= ear->forgotten && seat->had_resets)
 		return;
 	if (n <= ear->last)
 		fail("%s in %s: after %u of %s came %u", reader->name, room_names[room], ear->last,
@@ -430,7 +430,7 @@ static void hear_gap(struct reader *reader, const struct chat_event *event)
 		/* a room that nobody is in is forgotten */
 		if (seat->epoch == world.epoch && !world.has_cuts)
 			fail("%s: a reset of %s without reason", reader->name, event->target);
-		seat->was_reset = true;
+		seat->was_reset = seat->had_resets = true;
 		/* nor was archived what came after the reader was gone */
 		for (uint32_t i = 0; i < n_voices && room == ROOM_FREE; i++)
 			seat->ears[i].free_to = voices[i].said[room].n;

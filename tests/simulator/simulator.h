@@ -82,10 +82,12 @@ struct ear {
 
 /* One reader in one room. */
 struct seat {
-	bool is_joined, is_fast, was_reset;
-	bool is_late;   /* it has parted and come again behind what it had */
-	unsigned epoch; /* of the broker when it joined */
-	uint64_t seq;   /* of the last message with a number in the log */
+	bool is_joined, is_fast;
+	bool was_reset;  /* since it was placed */
+	bool had_resets; /* since it sat down */
+	bool is_late;    /* it has parted and come again behind what it had */
+	unsigned epoch;  /* of the broker when it joined */
+	uint64_t seq;    /* of the last message with a number in the log */
 	struct ear ears[VOICES_MAX];
 };
 
