@@ -197,6 +197,15 @@ static void check(unsigned k, const struct chat_event *event, uint64_t joined)
 	shared->readers[k].had[i] = heard[i];
 }
 
+/* What was put up to now need not come. */
+static void begin(unsigned k)
+{
+	for (unsigned i = 0; i < N_PUBLISHERS; i++) {
+		before[i] = shared->publishers[i].put;
+		shared->readers[k].had[i] = place(shared->publishers[i].life, before[i]);
+	}
+}
+
 static _Noreturn void receive(const struct broker *broker, unsigned k)
 {
 	struct chat *chat = open_chat(broker);
@@ -205,14 +214,12 @@ static _Noreturn void receive(const struct broker *broker, unsigned k)
 	int r;
 
 	/* from here on publishers wait for it */
-	for (unsigned i = 0; i < N_PUBLISHERS; i++) {
-		before[i] = shared->publishers[i].put;
-		shared->readers[k].had[i] = place(shared->publishers[i].life, before[i]);
-	}
+	begin(k);
 	shared->readers[k].is_coming = true;
 	if (chat_join(chat, ROOM, CHAT_NEW, 0, k < N_READERS - 1 ? CHAT_FAST : 0, NULL))
 		die("chat_join: %s", chat_error(chat));
 	joined = clock_ns();
+	begin(k); /* or who waits for what was put meanwhile would wait for ever */
 	shared->readers[k].is_in = true;
 	for (;;) {
 		r = chat_receive(chat, &event, -1);
