@@ -1,4 +1,4 @@
-/* handle_room.c - JOIN, PART, SAY, PAST: what is done to one room. */
+/* handle_room.c - JOIN, PART, SAY, PAST, FIND: what is done to one room. */
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
@@ -7,7 +7,9 @@
 #include "broker/dispatch.h"
 #include "broker/fastpath.h"
 #include "broker/reader.h"
+#include "broker/search.h"
 #include "protocol/number.h"
+#include "protocol/record.h"
 
 /* ---- which room ---- */
 
@@ -387,7 +389,8 @@ static void past_rows(struct session *session, const struct frame *frame, const 
 int handle_past(struct session *session, const struct frame *frame)
 {
 	struct text from = frame_get(frame, 2, "from"), to = frame_get(frame, 2, "to");
-	uint64_t first, last;
+	struct text last_word = frame_get(frame, 2, "last");
+	uint64_t first, last, n = UINT64_MAX;
 	struct room *room;
 	int r;
 
@@ -397,11 +400,117 @@ int handle_past(struct session *session, const struct frame *frame)
 	first = room->log.first;
 	last = room->log.next - 1;
 	if ((from.data && !position_parse(room, from, false, &first)) ||
-		(to.data && !position_parse(room, to, true, &last))) {
-		answer_refuse(session, frame, CODE_ARGS, "from= or to= is malformed");
+		(to.data && !position_parse(room, to, true, &last)) ||
+		(last_word.data && !number_parse(last_word, &n))) {
+		answer_refuse(session, frame, CODE_ARGS, "from=, to= or last= is malformed");
 		return 0;
 	}
-	past_rows(session, frame, room, MIN(MAX(first, room->log.first), room->log.next),
-		MIN(last, room->log.next - 1));
+	last = MIN(last, room->log.next - 1);
+	if (n <= last)
+		first = MAX(first, last + 1 - n);
+	past_rows(session, frame, room, MIN(MAX(first, room->log.first), room->log.next), last);
+	return 0;
+}
+
+/* ---- FIND ---- */
+
+/* Of the log, what one request looks through: less than a millisecond of the loop. */
+#define FIND_LEN_MAX (1u << 20)
+
+/* Records in one piece of the log that log_read_back() gives: it has some KiB, unless it
+ * is one record. */
+#define FIND_HITS_MAX 256
+
+struct find {
+	struct session *session;
+	const struct frame *frame;
+	struct search search;
+	uint64_t max;
+	unsigned n_rows;
+	size_t len;
+};
+
+/* Answer with those that are in LEN bytes of RECORDS, of which FIRST is the first, newest
+ * first. Returns the number of the one that did not fit, or 0. */
+static uint64_t find_rows(struct find *find, const char *records, size_t len, uint64_t first)
+{
+	struct {
+		struct text frame;
+		uint64_t seq;
+	} hits[FIND_HITS_MAX];
+	unsigned n_hits = 0;
+
+	for (size_t at = 0; at < len; first++) {
+		struct text frame = record_frame(records + at);
+		const char *lf = memchr(frame.data, '\n', frame.len);
+		size_t line_len = lf ? (size_t)(lf + 1 - frame.data) : frame.len;
+
+		if (n_hits < FIND_HITS_MAX &&
+			search_finds(&find->search,
+				(struct text){ frame.data + line_len, frame.len - line_len })) {
+			hits[n_hits].frame = frame;
+			hits[n_hits++].seq = first;
+		}
+		at += record_size(frame.len);
+	}
+	while (n_hits-- > 0) {
+		size_t size = hits[n_hits].frame.len;
+
+		if (find->n_rows == find->max ||
+			(find->n_rows > 0 && find->len + size > ANSWER_LEN_MAX))
+			return hits[n_hits].seq;
+		answer_row(find->session, find->frame, hits[n_hits].frame);
+		find->len += size;
+		find->n_rows++;
+	}
+	return 0;
+}
+
+static void find_in(struct find *find, const struct log *log, uint64_t seq)
+{
+	uint64_t next = 0, first;
+	const char *records;
+	size_t looked = 0;
+
+	while (next == 0 && seq >= log->first && seq > 0 && looked < FIND_LEN_MAX) {
+		size_t len = log_read_back(log, seq, &records, &first);
+
+		next = find_rows(find, records, len, first);
+		looked += len;
+		seq = first - 1;
+	}
+	if (next == 0 && seq >= log->first)
+		next = seq;
+	if (next > 0)
+		answer_done(find->session, find->frame, "%u next=%lu", find->n_rows,
+			(unsigned long)next);
+	else
+		answer_done(find->session, find->frame, "%u", find->n_rows);
+}
+
+int handle_find(struct session *session, const struct frame *frame)
+{
+	struct text from = frame_get(frame, 2, "from"), max = frame_get(frame, 2, "max");
+	struct find find = { .session = session, .frame = frame, .max = ANSWER_ROWS_MAX };
+	struct room *room;
+	uint64_t seq;
+	int r;
+
+	r = handle_target_room(session, frame, frame->word[1], false, &room);
+	if (r || !room)
+		return r;
+	seq = room->log.next - 1;
+	if ((from.data && !position_parse(room, from, true, &seq)) ||
+		(max.data && (!number_parse(max, &find.max) || find.max == 0))) {
+		answer_refuse(session, frame, CODE_ARGS, "from= or max= is malformed");
+		return 0;
+	}
+	if (!search_init(&find.search, frame->body)) {
+		answer_refuse(session, frame, CODE_ARGS, "the text is not of 1 to %d bytes",
+			SEARCH_LEN_MAX);
+		return 0;
+	}
+	find.max = MIN(find.max, (uint64_t)ANSWER_ROWS_MAX);
+	find_in(&find, &room->log, MIN(seq, room->log.next - 1));
 	return 0;
 }

@@ -353,3 +353,18 @@ size_t log_read(const struct log *log, struct log_cursor *cursor, size_t max,
 	segment_seal(segment, cursor->offset, ret_next->offset);
 	return ret_next->offset - cursor->offset;
 }
+
+size_t log_read_back(
+	const struct log *log, uint64_t seq, const char **ret_records, uint64_t *ret_first)
+{
+	const struct index_entry *entry;
+	struct log_cursor cursor;
+	struct text frame;
+
+	log_seek(log, seq, &cursor);
+	entry = segment_index(cursor.segment, seq, is_at_or_before_seq);
+	frame = record_frame(cursor.segment->data + cursor.offset);
+	*ret_records = cursor.segment->data + entry->offset;
+	*ret_first = cursor.segment->first + entry->seq;
+	return cursor.offset + record_size(frame.len) - entry->offset;
+}

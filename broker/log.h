@@ -71,3 +71,9 @@ size_t log_read(const struct log *log, struct log_cursor *cursor, size_t max,
 /* The same for exactly one record. */
 size_t log_read_one(const struct log *log, struct log_cursor *cursor, struct text *ret_frame,
 	struct log_cursor *ret_next);
+
+/* The records that end with number SEQ, which the log has, from a border that the index
+ * knows: some KiB, or one that is larger. Borrowed until the log changes. Returns their
+ * bytes, and the number of the first. */
+size_t log_read_back(
+	const struct log *log, uint64_t seq, const char **ret_records, uint64_t *ret_first);

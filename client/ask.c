@@ -8,11 +8,16 @@
 #include <string.h>
 #include <time.h>
 
+#include "client/past.h"
 #include "client/render.h"
 #include "client/script.h"
 #include "protocol/number.h"
 
 #define ANSWER_TIMEOUT_MS 10000
+
+/* Messages that are shown unless another number is asked for. */
+#define HISTORY_LAST 20
+#define FIND_LAST    100
 
 struct text row_word(struct text *row)
 {
@@ -112,6 +117,97 @@ static int list(const struct settings *settings, const char *request, const char
 		return finish(chat, chat_failed(chat, r));
 	return finish(chat, r > 0 ? refused(answer, room) : STATUS_OK);
 }
+
+/* ---- what was said ---- */
+
+struct recall {
+	const struct settings *settings;
+	uint64_t n_told;
+};
+
+static void recall_tell(void *userdata, const struct chat_event *event)
+{
+	struct recall *recall = userdata;
+
+	recall->n_told++;
+	(recall->settings->json ? render_json : render_dated)(stdout, event);
+}
+
+/* The exit status when past_*() returned R. */
+static int recall_end(struct chat *chat, int r, const char *answer, const char *target)
+{
+	if (r < 0)
+		return finish(chat, chat_failed(chat, r));
+	return finish(chat, r > 0 ? refused(answer, target) : STATUS_OK);
+}
+
+int script_history(const struct settings *settings, int argc, char **argv)
+{
+	struct past_range range = {
+		.has_last = settings->has_last || !settings->has_since,
+		.has_since = settings->has_since,
+		.last = settings->has_last ? settings->last : HISTORY_LAST,
+		.since = settings->since,
+	};
+	struct recall recall = { .settings = settings };
+	struct settings follow = *settings;
+	struct chat *chat = NULL;
+	const char *answer = "";
+	int r;
+
+	if (argc != 1)
+		return complain_usage("history takes one ROOM");
+	if (settings->has_last && settings->has_since)
+		return complain_usage("--last and --since exclude each other");
+	if (settings->follow) {
+		follow.has_last = range.has_last;
+		follow.last = range.last;
+		return script_listen(&follow, argc, argv);
+	}
+	r = script_check_target(argv[0]);
+	if (!r)
+		r = connect_open(&chat, settings, true);
+	if (r)
+		return r;
+	r = past_read(chat, argv[0], &range, ANSWER_TIMEOUT_MS, recall_tell, &recall, &answer);
+	return recall_end(chat, r, answer, argv[0]);
+}
+
+int script_find(const struct settings *settings, int argc, char **argv)
+{
+	struct recall recall = { .settings = settings };
+	struct chat *chat = NULL;
+	const char *answer = "";
+	char *text;
+	int r;
+
+	/* getopt(3) stopped at ROOM: a "--" after it is not text */
+	if (argc > 2 && strcmp(argv[1], "--") == 0) {
+		argv[1] = argv[0];
+		argc--;
+		argv++;
+	}
+	if (argc < 2)
+		return complain_usage("find takes a ROOM and the TEXT");
+	if (settings->has_last && settings->last == 0)
+		return complain_usage("--last takes a number from 1 here");
+	r = script_check_target(argv[0]);
+	if (r)
+		return r;
+	text = script_join_words(argc - 1, argv + 1);
+	if (!text)
+		return STATUS_SYSTEM;
+	r = connect_open(&chat, settings, true);
+	if (!r) {
+		r = past_find(chat, argv[0], text, settings->has_last ? settings->last : FIND_LAST,
+			ANSWER_TIMEOUT_MS, recall_tell, &recall, &answer);
+		r = recall_end(chat, r, answer, argv[0]);
+	}
+	free(text);
+	return r == STATUS_OK && recall.n_told == 0 ? STATUS_NONE : r;
+}
+
+/* ---- lists ---- */
 
 int script_who(const struct settings *settings, int argc, char **argv)
 {

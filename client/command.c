@@ -2,10 +2,12 @@
 #include "client/command.h"
 
 #include <string.h>
+#include <time.h>
 
 #include "client/script.h"
 #include "client/slash.h"
 #include "client/top.h"
+#include "client/when.h"
 #include "protocol/base.h"
 #include "protocol/number.h"
 
@@ -32,6 +34,24 @@ static int set_last(struct settings *settings, const char *argument)
 	if (!number_parse(text_of(argument), &settings->last))
 		return complain_usage("--last takes a number, not '%s'", argument);
 	settings->has_last = true;
+	return STATUS_OK;
+}
+
+static int set_since(struct settings *settings, const char *argument)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_REALTIME, &now);
+	if (!when_parse(argument, (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec,
+		    &settings->since))
+		return complain_usage("--since takes a time " WHEN_FORMS ", not '%s'", argument);
+	settings->has_since = true;
+	return STATUS_OK;
+}
+
+static int set_follow(struct settings *settings, const char *argument)
+{
+	settings->follow = true;
 	return STATUS_OK;
 }
 
@@ -121,9 +141,18 @@ const struct option_row option_rows[] = {
 	{ .name = "version", .help = "show the version and exit" },
 	{ .name = "last",
 		.argument = "N",
-		.help = "begin with the last N messages of each room",
-		.where = OPTION_LISTEN,
+		.help = "the last N messages of each room",
+		.where = OPTION_LISTEN | OPTION_PAST | OPTION_FIND,
 		.set = set_last },
+	{ .name = "since",
+		.argument = "TIME",
+		.help = "all since TIME: 10m, 2h, 3d, 09:30, 2026-01-31",
+		.where = OPTION_LISTEN | OPTION_PAST,
+		.set = set_since },
+	{ .name = "follow",
+		.help = "and what is said from then on",
+		.where = OPTION_PAST,
+		.set = set_follow },
 	{ .name = "count",
 		.argument = "N",
 		.help = "end after N messages",
@@ -136,7 +165,7 @@ const struct option_row option_rows[] = {
 		.set = set_timeout },
 	{ .name = "json",
 		.help = "one JSON object a line",
-		.where = OPTION_LISTEN | OPTION_TOP,
+		.where = OPTION_LISTEN | OPTION_TOP | OPTION_PAST | OPTION_FIND,
 		.set = set_json },
 	{ .name = "raw",
 		.help = "the bytes of each message as they are",
@@ -171,6 +200,17 @@ const struct subcommand subcommands[] = {
 		.help = "print messages as they come",
 		.options = OPTION_LISTEN,
 		.run = script_listen },
+	{ .name = "history",
+		.usage = "ROOM",
+		.help = "print what was said",
+		.options = OPTION_PAST,
+		.run = script_history },
+	{ .name = "find",
+		.usage = "ROOM TEXT...",
+		.help = "print what was said with TEXT in it",
+		.options = OPTION_FIND,
+		.text = true,
+		.run = script_find },
 	{ .name = "who",
 		.usage = "[ROOM]",
 		.help = "list who is in ROOM, or connected at all",
@@ -226,6 +266,14 @@ const struct slash_command slash_commands[] = {
 		.first_word = COMPLETE_ROOM,
 		.run = slash_who },
 	{ .name = "rooms", .usage = "", .help = "list the rooms", .run = slash_rooms },
+	{ .name = "history",
+		.usage = "[N | TIME]",
+		.help = "show the last N messages (20), or those since TIME",
+		.run = slash_history },
+	{ .name = "find",
+		.usage = "TEXT",
+		.help = "show what was said with TEXT in it",
+		.run = slash_find },
 	{ .name = "help", .usage = "", .help = "show these commands", .run = slash_help },
 	{ .name = "quit", .usage = "", .help = "leave, as QUIT and Ctrl-D do", .run = slash_quit },
 };
@@ -281,6 +329,10 @@ void command_help(FILE *out)
 	help_options(out, OPTION_SAY);
 	fputs("\noptions of listen:\n", out);
 	help_options(out, OPTION_LISTEN);
+	fputs("\noptions of history:\n", out);
+	help_options(out, OPTION_PAST);
+	fputs("\noptions of find:\n", out);
+	help_options(out, OPTION_FIND);
 	fputs("\noptions of top:\n", out);
 	help_options(out, OPTION_TOP);
 	fputs("\nThe manual is chat-client(1). While you talk, /help lists more commands.\n", out);

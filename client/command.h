@@ -19,6 +19,8 @@ struct shell;
 #define OPTION_LISTEN 1u
 #define OPTION_TOP    2u
 #define OPTION_SAY    4u
+#define OPTION_PAST   8u /* history */
+#define OPTION_FIND   16u
 
 struct option_row {
 	const char *name;     /* without the "--" */

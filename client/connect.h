@@ -14,6 +14,7 @@
 /* Exit statuses: those of sysexits(3) where there is one, that of timeout(1). */
 enum status {
 	STATUS_OK = 0,
+	STATUS_NONE = 1, /* nothing was found */
 	STATUS_USAGE = 64,
 	STATUS_NO_BROKER = 69,
 	STATUS_SYSTEM = 71,
@@ -27,9 +28,10 @@ enum status {
 /* What the command line asks for. Strings are those of argv or the environment. */
 struct settings {
 	const char *socket, *name; /* NULL: as libchat finds them */
-	bool json, raw, once, fast, ephemeral;
-	bool has_last, has_count, has_timeout;
+	bool json, raw, once, fast, ephemeral, follow;
+	bool has_last, has_since, has_count, has_timeout;
 	uint64_t last, count, timeout_ms, interval_ms; /* interval_ms: 0 is the default */
+	uint64_t since;                                /* ns since the epoch */
 };
 
 /* Write "chat-client: WORDS" as one escaped line to standard error. */

@@ -195,6 +195,12 @@ void render_plain(FILE *out, const struct chat_event *event)
 	putc_unlocked('\n', out);
 }
 
+void render_dated(FILE *out, const struct chat_event *event)
+{
+	render_local_time(out, (int64_t)(event->time / NS_PER_S), "%Y-%m-%d ");
+	render_plain(out, event);
+}
+
 void render_raw(FILE *out, const struct chat_event *event)
 {
 	fwrite(event->body, 1, event->len, out);

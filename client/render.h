@@ -24,8 +24,10 @@ void render_notice(FILE *out, const struct chat_event *event);
 
 /* The forms of a CHAT_MESSAGE, each with its line feed:
  *	HH:MM:SS ROOM NAME: BODY	(local time)
+ *	YYYY-MM-DD HH:MM:SS ROOM NAME: BODY
  *	the bytes of the body as they are */
 void render_plain(FILE *out, const struct chat_event *event);
+void render_dated(FILE *out, const struct chat_event *event);
 void render_raw(FILE *out, const struct chat_event *event);
 
 /* A JSON string. Should TEXT not be UTF-8, it still is one: then each bad byte is a

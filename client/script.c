@@ -154,23 +154,33 @@ static int say_input(struct say *say)
 	return STATUS_OK;
 }
 
-/* The words as they stood on the command line, with a space between. */
-static int say_words(struct say *say, int argc, char **argv)
+char *script_join_words(int argc, char **argv)
 {
 	char *text, *end;
 	size_t size = 1;
-	int r;
 
 	for (int i = 0; i < argc; i++)
 		size += strlen(argv[i]) + 1;
 	text = end = malloc(size);
 	if (!text) {
 		complain("out of memory");
-		return STATUS_SYSTEM;
+		return NULL;
 	}
+	*end = '\0';
 	for (int i = 0; i < argc; i++)
 		end += sprintf(end, "%s%s", i > 0 ? " " : "", argv[i]);
-	r = say_text(say, (struct text){ text, (size_t)(end - text) }, 0);
+	return text;
+}
+
+/* The words as they stood on the command line. */
+static int say_words(struct say *say, int argc, char **argv)
+{
+	char *text = script_join_words(argc, argv);
+	int r;
+
+	if (!text)
+		return STATUS_SYSTEM;
+	r = say_text(say, text_of(text), 0);
 	free(text);
 	return r;
 }
@@ -242,10 +252,14 @@ static int listen_left(const struct listen *listen)
 
 static int listen_join(struct listen *listen, const char *target)
 {
-	enum chat_from from = listen->settings->has_last ? CHAT_LAST : CHAT_NEW;
+	const struct settings *settings = listen->settings;
+	enum chat_from from = settings->has_since  ? CHAT_TIME
+			      : settings->has_last ? CHAT_LAST
+						   : CHAT_NEW;
 	uint64_t next;
-	int r = chat_join(listen->chat, target, from, listen->settings->last,
-		script_flags(listen->settings), &next);
+	int r = chat_join(listen->chat, target, from,
+		settings->has_since ? settings->since : settings->last, script_flags(settings),
+		&next);
 
 	if (r < 0) {
 		complain("%s: %s", target, chat_error(listen->chat));
@@ -350,6 +364,8 @@ int script_listen(const struct settings *settings, int argc, char **argv)
 		return complain_usage("listen takes a ROOM or more");
 	if (settings->json && settings->raw)
 		return complain_usage("--json and --raw exclude each other");
+	if (settings->has_last && settings->has_since)
+		return complain_usage("--last and --since exclude each other");
 	for (int i = 0; i < argc && !r; i++)
 		r = script_check_target(argv[i]);
 	if (r)

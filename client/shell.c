@@ -320,7 +320,7 @@ static bool is_noise(struct shell *shell, const struct chat_event *event)
 	}
 }
 
-static void shell_event(struct shell *shell, const struct chat_event *event)
+void shell_render(struct shell *shell, const struct chat_event *event)
 {
 	struct render_screen how = {
 		.current = shell->target,
@@ -328,10 +328,15 @@ static void shell_event(struct shell *shell, const struct chat_event *event)
 		.now = time(NULL),
 	};
 
-	if (is_noise(shell, event))
-		return;
 	show_day(shell, event->type == CHAT_MESSAGE ? (int64_t)(event->time / NS_PER_S) : how.now);
 	render_screen(screen_out(), &how, event);
+}
+
+static void shell_event(struct shell *shell, const struct chat_event *event)
+{
+	if (is_noise(shell, event))
+		return;
+	shell_render(shell, event);
 	if (event->type == CHAT_REFUSED && event->id == 0)
 		shell_forget(shell, event->target); /* its cursor is gone */
 	if (event->type == CHAT_DOWN && event->ended)

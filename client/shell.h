@@ -11,6 +11,9 @@
 /* The last so many messages are shown when a room is gone into. */
 #define SHELL_LAST 20
 
+/* And of those that are looked for. */
+#define SHELL_FIND_LAST 100
+
 /* The broker of a local socket answers at once, or something is wrong. */
 #define SHELL_ANSWER_TIMEOUT_MS 2000
 
@@ -39,6 +42,9 @@ void shell_show(const char *format, ...) _printf_(1, 2);
 bool shell_has(const struct shell *shell, const char *target);
 bool shell_join(struct shell *shell, const char *target, uint64_t last);
 bool shell_part(struct shell *shell, const char *target);
+
+/* Show what happened, or was said before. */
+void shell_render(struct shell *shell, const struct chat_event *event);
 
 /* Talk to TARGET from now on, "" for nothing. */
 void shell_switch(struct shell *shell, const char *target);

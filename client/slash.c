@@ -5,11 +5,14 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #include "client/ask.h"
 #include "client/command.h"
+#include "client/past.h"
 #include "client/render.h"
 #include "client/screen.h"
+#include "client/when.h"
 #include "protocol/number.h"
 
 /* Take the first word off *ARGUMENTS; "" when there is none. */
@@ -247,6 +250,72 @@ void slash_rooms(struct shell *shell, char *arguments)
 
 	if (r)
 		shell_refused(shell, r, answer, NULL);
+}
+
+/* ---- what was said ---- */
+
+struct recall {
+	struct shell *shell;
+	uint64_t n_shown;
+};
+
+static void recall_tell(void *userdata, const struct chat_event *event)
+{
+	struct recall *recall = userdata;
+
+	recall->n_shown++;
+	shell_render(recall->shell, event);
+}
+
+static void recall_end(const struct recall *recall, int r, const char *answer, const char *what)
+{
+	if (r)
+		shell_refused(recall->shell, r, answer, recall->shell->target);
+	else
+		shell_show("%" PRIu64 " message%s %s", recall->n_shown,
+			recall->n_shown == 1 ? "" : "s", what);
+}
+
+void slash_history(struct shell *shell, char *arguments)
+{
+	struct past_range range = { .has_last = true, .last = SHELL_LAST };
+	struct recall recall = { .shell = shell };
+	const char *answer = "";
+	struct timespec now;
+
+	clock_gettime(CLOCK_REALTIME, &now);
+	if (*arguments && !number_parse(text_of(arguments), &range.last)) {
+		range = (struct past_range){ .has_since = true };
+		if (!when_parse(arguments,
+			    (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec,
+			    &range.since)) {
+			shell_show("'%s' is no number and no time " WHEN_FORMS, arguments);
+			return;
+		}
+	}
+	if (!*shell->target) {
+		show_usage("history");
+		return;
+	}
+	recall_end(&recall,
+		past_read(shell->chat, shell->target, &range, SHELL_ANSWER_TIMEOUT_MS, recall_tell,
+			&recall, &answer),
+		answer, range.has_since ? "since then" : "before this");
+}
+
+void slash_find(struct shell *shell, char *arguments)
+{
+	struct recall recall = { .shell = shell };
+	const char *answer = "";
+
+	if (!*arguments || !*shell->target) {
+		show_usage("find");
+		return;
+	}
+	recall_end(&recall,
+		past_find(shell->chat, shell->target, arguments, SHELL_FIND_LAST,
+			SHELL_ANSWER_TIMEOUT_MS, recall_tell, &recall, &answer),
+		answer, "with that in it");
 }
 
 void slash_help(struct shell *shell, char *arguments)

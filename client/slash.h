@@ -11,6 +11,8 @@ void slash_switch(struct shell *shell, char *arguments);
 void slash_msg(struct shell *shell, char *arguments);
 void slash_who(struct shell *shell, char *arguments);
 void slash_rooms(struct shell *shell, char *arguments);
+void slash_history(struct shell *shell, char *arguments);
+void slash_find(struct shell *shell, char *arguments);
 void slash_help(struct shell *shell, char *arguments);
 void slash_quit(struct shell *shell, char *arguments);
 

@@ -12,6 +12,7 @@ static const char *const verb_names[] = {
 	[VERB_PART] = "PART",
 	[VERB_SAY] = "SAY",
 	[VERB_PAST] = "PAST",
+	[VERB_FIND] = "FIND",
 	[VERB_WHO] = "WHO",
 	[VERB_ROOMS] = "ROOMS",
 	[VERB_TIME] = "TIME",

@@ -230,11 +230,127 @@ static void test_many_publishers(void **state)
 	broker_stop(broker);
 }
 
+/* Ask, and read the answer: the rows must be the messages with these numbers, 0 at the
+ * end. Returns next=, 0 without. */
+static uint64_t find(struct raw *raw, const char *words, const uint64_t *seqs)
+{
+	unsigned n = 0;
+	uint64_t next = 0;
+	const char *done;
+
+	raw_send(raw, "#f FIND room%s%s", words[0] == '\n' ? "" : " ", words);
+	for (; seqs[n] > 0; n++)
+		raw_expect(raw, "#f + MSG room %" PRIu64 " ~", seqs[n]);
+	done = raw_expect(raw, "#f * %u~", n);
+	sscanf(done, "#f * %*u next=%" SCNu64, &next);
+	return next;
+}
+#define FIND(words, ...) find(raw, words, (const uint64_t[]){ __VA_ARGS__ })
+
+/* Newest first, in the text and nowhere else, literally but for the case. */
+static void test_find(void **state)
+{
+	struct broker *broker = broker_start(NULL);
+	struct raw *raw = raw_hello(broker, "name=needle pub=1");
+
+	raw_send(raw, "#f FIND room\nx");
+	raw_expect(raw, "#f ! NOROOM ~");
+	raw_send(raw, "SAY room\nthe disk is full");
+	raw_send(raw, "SAY room\nfull of what?");
+	raw_send(raw, "SAY room\n[f]ull\nDisk");
+	raw_send(raw, "SAY room\nneedle FULL");
+	raw_expect_quiet(raw);
+	assert_int_equal(FIND("\nfull", 4, 2, 1, 0), 0);
+	assert_int_equal(FIND("\nDISK", 3, 1, 0), 0);
+	assert_int_equal(FIND("\nneedle", 4, 0), 0); /* who said it is not what was said */
+	assert_int_equal(FIND("\nroom", 0), 0);
+	assert_int_equal(FIND("\nl\nd", 3, 0), 0);
+	assert_int_equal(FIND("\n*", 0), 0);
+	assert_int_equal(FIND("max=2\nfull", 4, 2, 0), 1);
+	assert_int_equal(FIND("from=1\nfull", 1, 0), 0);
+	assert_int_equal(FIND("from=3 max=1\nfull", 2, 0), 1);
+	assert_int_equal(FIND("from=99\nfull", 4, 2, 1, 0), 0);
+	assert_int_equal(FIND("from=@1\nfull", 0), 0);
+	raw_send(raw, "#f FIND room");
+	raw_expect(raw, "#f ! ARGS the text ~");
+	raw_send(raw, "#f FIND room max=0\nx");
+	raw_expect(raw, "#f ! ARGS from= or max= ~");
+	raw_send(raw, "#f FIND room from=x\nx");
+	raw_expect(raw, "#f ! ARGS from= or max= ~");
+	raw_send(raw, "#f FIND @other\nx");
+	raw_expect(raw, "#f ! NO~ ~");
+	broker_stop(broker);
+}
+
+/* Over many pieces of the log, of all sizes: all are found, each once, page by page. */
+static void test_find_pages(void **state)
+{
+	struct broker *broker = broker_start(NULL);
+	struct raw *raw = raw_hello(broker, "name=t3ster");
+	static char frame[40000];
+	uint64_t next = 0, before = 3001;
+	unsigned n_found = 0, n_pages = 0;
+
+	for (int i = 1; i <= 3000; i++) {
+		int n = snprintf(
+			frame, sizeof frame, "SAY room\n%s", i % 7 == 0 ? "here it is" : "nothing");
+		size_t more = i % 50 == 0 ? 30000 : (size_t)(i * 37 % 400);
+
+		memset(frame + n, '.', more);
+		raw_send_bytes(raw, frame, (size_t)n + more);
+	}
+	raw_expect_quiet(raw);
+	do {
+		struct text row;
+
+		raw_send(raw, next ? "#f FIND room from=%" PRIu64 "\nIT is" : "#f FIND room\nIT is",
+			next);
+		next = 0;
+		while (pattern_matches("#f + ~", row = raw_next(raw))) {
+			uint64_t seq = strtoull(row.data + strlen("#f + MSG room "), NULL, 10);
+
+			if (seq >= before || seq % 7 != 0)
+				fail_msg(
+					"%lu after %lu", (unsigned long)seq, (unsigned long)before);
+			before = seq;
+			n_found++;
+		}
+		snprintf(frame, sizeof frame, "%.*s", (int)row.len, row.data);
+		sscanf(frame, "#f * %*u next=%" SCNu64, &next);
+		n_pages++;
+	} while (next > 0);
+	assert_int_equal(n_found, 3000 / 7);
+	assert_true(n_pages > 2);
+	broker_stop(broker);
+}
+
+/* The last so many, of all or of those up to a place. */
+static void test_last(void **state)
+{
+	struct broker *broker = broker_start(NULL);
+	struct raw *raw = raw_hello(broker, "name=t3ster");
+
+	for (int i = 1; i <= 20; i++)
+		raw_send(raw, "SAY room\n%d", i);
+	raw_expect_quiet(raw);
+	assert_int_equal(past(raw, "last=3", 18, 20), 0);
+	assert_int_equal(past(raw, "last=99", 1, 20), 0);
+	assert_int_equal(past(raw, "last=0", 21, 20), 0);
+	assert_int_equal(past(raw, "last=3 to=10", 8, 10), 0);
+	assert_int_equal(past(raw, "last=3 from=20", 20, 20), 0);
+	raw_send(raw, "#p PAST room last=x");
+	raw_expect(raw, "#p ! ARGS ~");
+	broker_stop(broker);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		TEST(test_pages),
 		TEST(test_times),
+		TEST(test_last),
+		TEST(test_find),
+		TEST(test_find_pages),
 		TEST(test_only_what_is_kept),
 		TEST(test_said_once),
 		TEST(test_old_is_told),

@@ -244,6 +244,60 @@ static void test_questions(void **state)
 	broker_expect_exit(broker, 0);
 }
 
+static void test_history(void **state)
+{
+	struct broker *broker = broker_start(NULL);
+	struct raw *bob = raw_hello(broker, "name=b0b");
+
+	for (int i = 1; i <= 700; i++)
+		raw_send(bob, "SAY lobby\nm%d%s", i, i % 100 == 0 ? " Full\033" : "");
+	raw_expect_quiet(bob);
+	program_check(broker, 0, "", "20~-~-~ ~:~:~ lobby b0b(~): m699\n~: m700 Full\\x1b\n", "",
+		"history", "--last", "2", "lobby");
+	program_check(broker, 0, "", "~ b0b(~): m681\n~ m700 Full\\x1b\n", "", "history", "lobby");
+	program_check(broker, 0, "", "~ b0b(~): m1\n~: m300 Full~\n~: m700 Full\\x1b\n", "",
+		"history", "lobby", "--last", "9999");
+	program_check(broker, 0, "", "~ b0b(~): m1\n~: m700 Full\\x1b\n", "", "history", "--since",
+		"1h", "lobby");
+	program_check(broker, 0, "", "", "", "history", "--since", "@9000000000000000000", "lobby");
+	program_check(broker, 0, "", "{\"type\":\"message\",~\"seq\":700,~\n", "", "history",
+		"--json", "--last", "1", "lobby");
+	program_check(
+		broker, 77, "", "", "~no such room: nowhere (NOROOM)\n", "history", "nowhere");
+	program_check(broker, 0, "", "~: m1\n", "listening lobby from 1\n", "listen", "--since",
+		"1h", "--count", "1", "lobby");
+	/* the newest that match, the oldest of these first */
+	program_check(broker, 0, "", "~: m600 Full\\x1b\n~: m700 Full\\x1b\n", "", "find", "--last",
+		"2", "lobby", "FULL");
+	program_check(broker, 0, "", "~ b0b(~): m100 Full~: m700 Full\\x1b\n", "", "find", "lobby",
+		"0", "full");
+	program_check(broker, 0, "", "{~\"seq\":42,~\n{~\"seq\":142,~\n~", "", "find", "--json",
+		"lobby", "--", "42");
+	program_check(broker, 1, "", "", "", "find", "lobby", "--", "-x");
+	program_check(
+		broker, 77, "", "", "~no such room: nowhere (NOROOM)\n", "find", "nowhere", "x");
+	broker_stop(broker);
+}
+
+/* What was said, and then what is said. */
+static void test_history_follows(void **state)
+{
+	struct broker *broker = broker_start(NULL);
+	struct raw *bob = raw_hello(broker, "name=b0b");
+	struct program *program;
+
+	raw_send(bob, "SAY lobby\nbefore");
+	raw_send(bob, "SAY lobby\njust before");
+	raw_expect_quiet(bob);
+	program = program_start(broker, "history", "--follow", "--last", "1", "lobby");
+	program_wait_out(program, "just before\n");
+	raw_send(bob, "SAY lobby\nnow");
+	program_wait_out(program, "now\n");
+	assert_null(strstr(program->out.text, ": before"));
+	assert_int_equal(kill(program->pid, SIGINT), 0);
+	broker_stop(broker);
+}
+
 static void test_wrong_usage(void **state)
 {
 	static const char *const lines[][6] = {
@@ -253,6 +307,16 @@ static void test_wrong_usage(void **state)
 		{ "say", "@", "x" },
 		{ "listen" },
 		{ "listen", "--json", "--raw", "lobby" },
+		{ "listen", "--last", "1", "--since", "1h", "lobby" },
+		{ "listen", "--since", "ten", "lobby" },
+		{ "history" },
+		{ "history", "lobby", "lobby" },
+		{ "history", "UPPER" },
+		{ "history", "--last", "1", "--since", "1h", "lobby" },
+		{ "find" },
+		{ "find", "lobby" },
+		{ "find", "UPPER", "x" },
+		{ "find", "--last", "0", "lobby", "x" },
 		{ "listen", "--count", "0", "lobby" },
 		{ "listen", "--count", "x", "lobby" },
 		{ "listen", "--last", "-1", "lobby" },
@@ -371,6 +435,8 @@ int main(void)
 		PROGRAM_TEST(test_reader_goes),
 		PROGRAM_TEST(test_full_disk),
 		PROGRAM_TEST(test_questions),
+		PROGRAM_TEST(test_history),
+		PROGRAM_TEST(test_history_follows),
 		PROGRAM_TEST(test_wrong_usage),
 		PROGRAM_TEST(test_no_broker),
 		PROGRAM_TEST(test_abstract_socket),

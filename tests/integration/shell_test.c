@@ -61,14 +61,32 @@ static void test_rooms(void **state)
 	terminal_type(alice, "/switch build.ci\r");
 	terminal_wait(alice, "-- you are not in build.ci; /join it");
 
+	/* what was said before */
+	terminal_type(alice, "/join build.ci 0\r");
+	terminal_expect_typing(alice, "build.ci> ", 10);
+	terminal_type(alice, "/find FOR AL1CE\r");
+	terminal_wait(alice, ": not for al1ce");
+	terminal_wait(alice, "-- 1 message with that in it");
+	terminal_type(alice, "/history 3\r");
+	terminal_wait(alice, "-- 3 messages before this");
+	terminal_wait_count(alice, ": not for al1ce", 2);
+	terminal_wait_count(alice, ": in the room", 2);
+	terminal_type(alice, "/history 1h\r");
+	terminal_wait(alice, "-- 4 messages since then");
+	terminal_type(alice, "/part\r");
+
 	/* of the last room, and then there is none */
 	terminal_type(alice, "/part\r");
 	terminal_wait(alice, "-- you are in no room; /join one");
 	terminal_type(alice, "to nobody\r");
 	terminal_wait_count(alice, "-- you are in no room; /join one", 2);
 	terminal_type(alice, "/join build.ci 2\r");
-	terminal_wait_count(alice, "not for al1ce", 1);
-	terminal_wait_count(alice, ": in the room", 2);
+	terminal_wait_count(alice, "not for al1ce", 4);
+	terminal_wait_count(alice, ": in the room", 4);
+	terminal_type(alice, "/part\r");
+	terminal_wait_count(alice, "-- you are in no room; /join one", 3);
+	terminal_type(alice, "/history\r");
+	terminal_wait(alice, "usage: /history [N | TIME]");
 	broker_stop(broker);
 }
 
@@ -92,6 +110,9 @@ static void test_wrong_commands(void **state)
 		{ "/who a b", "usage: /who [ROOM]" },
 		{ "/who nowhere", "refused: " },
 		{ "/switch", "usage: /switch ROOM" },
+		{ "/find", "usage: /find TEXT" },
+		{ "/find x.y.z", "-- 0 messages with that in it" },
+		{ "/history soon", "'soon' is no number and no time" },
 	};
 	struct broker *broker = broker_start(NULL);
 	struct terminal *alice = start_named(broker, "al1ce");

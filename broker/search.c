@@ -1,0 +1,78 @@
+/* search.c - see search.h.
+ *
+ * Where both the first and the last byte are as they should be, the rest is compared: 16
+ * places at once, in the compiler's own vectors, which every machine has in some way.
+ */
+#include "broker/search.h"
+
+#include <string.h>
+
+typedef unsigned char lanes __attribute__((vector_size(16)));
+typedef uint64_t halves __attribute__((vector_size(16)));
+
+static bool is_letter(unsigned char c)
+{
+	return (unsigned char)((c | 0x20) - 'a') < 26;
+}
+
+bool search_init(struct search *search, struct text needle)
+{
+	if (needle.len == 0 || needle.len > SEARCH_LEN_MAX)
+		return false;
+	search->len = needle.len;
+	for (size_t i = 0; i < needle.len; i++) {
+		unsigned char c = (unsigned char)needle.data[i];
+
+		search->fold[i] = is_letter(c) ? 0x20 : 0;
+		search->text[i] = c | search->fold[i];
+	}
+	return true;
+}
+
+static bool search_is_at(const struct search *search, const unsigned char *at)
+{
+	for (size_t i = 0; i < search->len; i++)
+		if ((at[i] | search->fold[i]) != search->text[i])
+			return false;
+	return true;
+}
+
+static lanes lanes_of(unsigned char byte)
+{
+	return (lanes){ 0 } + byte;
+}
+
+/* Is one of 16 places from AT on, each with all its bytes there, the right one? */
+static bool search_is_near(const struct search *search, const unsigned char *at)
+{
+	size_t end = search->len - 1;
+	lanes first, last;
+	halves hits;
+
+	memcpy(&first, at, sizeof first);
+	memcpy(&last, at + end, sizeof last);
+	hits = (halves)(((first | lanes_of(search->fold[0])) == lanes_of(search->text[0])) &
+			((last | lanes_of(search->fold[end])) == lanes_of(search->text[end])));
+	if ((hits[0] | hits[1]) == 0)
+		return false;
+	for (size_t i = 0; i < sizeof first; i++)
+		if (((lanes)hits)[i] && search_is_at(search, at + i))
+			return true;
+	return false;
+}
+
+bool search_finds(const struct search *search, struct text text)
+{
+	const unsigned char *at = (const unsigned char *)text.data, *end;
+
+	if (text.len < search->len)
+		return false;
+	end = at + (text.len - search->len); /* the last place */
+	for (; end - at >= (ptrdiff_t)sizeof(lanes) - 1; at += sizeof(lanes))
+		if (search_is_near(search, at))
+			return true;
+	for (; at <= end; at++)
+		if (search_is_at(search, at))
+			return true;
+	return false;
+}

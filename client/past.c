@@ -1,0 +1,172 @@
+/* past.c - see past.h. */
+#include "client/past.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "client/ask.h"
+#include "protocol/limits.h"
+#include "protocol/number.h"
+
+#define NS_PER_S UINT64_C(1000000000)
+
+struct past {
+	struct chat *chat;
+	past_event_fn *tell;
+	void *userdata;
+	uint64_t n_rows;
+	uint64_t until; /* ns: what is later is not told */
+	bool is_late;   /* there was some */
+
+	/* rows that are told in the other order: owned */
+	struct text *rows;
+	size_t n_kept;
+	bool is_kept, is_short;
+};
+
+static void copy_word(char *dst, size_t size, struct text word)
+{
+	snprintf(dst, size, "%.*s", (int)word.len, word.data ? word.data : "");
+}
+
+/* What is shown of a target: a conversation is called after the other side. */
+static void show_target(char *dst, size_t size, struct text target, const char *own)
+{
+	struct text a, b;
+
+	if (!text_is_conversation(target, &a, &b)) {
+		copy_word(dst, size, target);
+		return;
+	}
+	*dst = '@';
+	copy_word(dst + 1, size - 1, text_equal(a, text_of(own)) ? b : a);
+}
+
+/* "MSG target SEQ TIME NAME UID [of=USER] [p=PUB:N] LF body" */
+static void past_tell(struct past *past, struct text row)
+{
+	const char *lf = memchr(row.data, '\n', row.len), *end = row.data + row.len;
+	struct text line = { row.data, (size_t)((lf ? lf : end) - row.data) }, uid_word, of_word;
+	char target[TARGET_LEN_MAX + 1], name[NAME_LEN_MAX + 1], of[NAME_LEN_MAX + 1];
+	struct chat_event event = { .type = CHAT_MESSAGE, .target = target, .name = name };
+	uint64_t uid;
+
+	if (!text_equal(row_word(&line), TEXT("MSG")))
+		return;
+	show_target(target, sizeof target, row_word(&line), chat_name(past->chat));
+	if (!number_parse(row_word(&line), &event.seq) ||
+		!number_parse(row_word(&line), &event.time))
+		return;
+	copy_word(name, sizeof name, row_word(&line));
+	uid_word = row_word(&line);
+	of_word = row_value(line, "of=");
+	copy_word(of, sizeof of, of_word);
+	if (!number_parse(uid_word, &uid))
+		return;
+	if (event.time > past->until) {
+		past->is_late = true;
+		return;
+	}
+	event.uid = (uid_t)uid;
+	event.of = of_word.len > 0 ? of : NULL;
+	event.body = lf ? lf + 1 : "";
+	event.len = lf ? (size_t)(end - event.body) : 0;
+	past->tell(past->userdata, &event);
+}
+
+static void past_keep(struct past *past, struct text row)
+{
+	struct text *rows = reallocarray(past->rows, past->n_kept + 1, sizeof *rows);
+	char *copy = malloc(row.len);
+
+	if (rows)
+		past->rows = rows;
+	past->is_short |= !rows || !copy;
+	if (!rows || !copy) {
+		free(copy);
+		return;
+	}
+	memcpy(copy, row.data, row.len);
+	rows[past->n_kept++] = (struct text){ copy, row.len };
+}
+
+static void past_row(void *userdata, const char *row, size_t len)
+{
+	struct past *past = userdata;
+
+	past->n_rows++;
+	if (past->is_kept)
+		past_keep(past, (struct text){ row, len });
+	else
+		past_tell(past, (struct text){ row, len });
+}
+
+/* The next= of ANSWER: 0 when there is none. */
+static uint64_t answer_next(const char *answer)
+{
+	uint64_t next = 0;
+
+	return number_parse(row_value(text_of(answer), "next="), &next) ? next : 0;
+}
+
+int past_read(struct chat *chat, const char *target, const struct past_range *range, int timeout_ms,
+	past_event_fn *tell, void *userdata, const char **ret_answer)
+{
+	struct past past = { .chat = chat, .tell = tell, .userdata = userdata };
+	char request[LINE_LEN_MAX];
+	struct timespec now;
+	uint64_t next = 0;
+	int n, r;
+
+	clock_gettime(CLOCK_REALTIME, &now);
+	past.until = (uint64_t)now.tv_sec * NS_PER_S + (uint64_t)now.tv_nsec;
+	n = snprintf(request, sizeof request, "PAST %s", target);
+	if (range->has_since)
+		n += snprintf(
+			request + n, sizeof request - (size_t)n, " from=@%" PRIu64, range->since);
+	if (range->has_last)
+		snprintf(request + n, sizeof request - (size_t)n, " last=%" PRIu64, range->last);
+	do {
+		r = chat_request(chat, request, NULL, 0, timeout_ms, past_row, &past, ret_answer);
+		if (r)
+			return r;
+		next = answer_next(*ret_answer);
+		snprintf(request, sizeof request, "PAST %s from=%" PRIu64, target, next);
+	} while (next > 0 && !past.is_late && (!range->has_last || past.n_rows < range->last));
+	return 0;
+}
+
+int past_find(struct chat *chat, const char *target, const char *text, uint64_t max, int timeout_ms,
+	past_event_fn *tell, void *userdata, const char **ret_answer)
+{
+	struct past past = { .chat = chat,
+		.tell = tell,
+		.userdata = userdata,
+		.until = UINT64_MAX,
+		.is_kept = true };
+	char request[LINE_LEN_MAX];
+	uint64_t next = 0;
+	int r;
+
+	do {
+		int n = snprintf(
+			request, sizeof request, "FIND %s max=%" PRIu64, target, max - past.n_rows);
+
+		if (next > 0)
+			snprintf(request + n, sizeof request - (size_t)n, " from=%" PRIu64, next);
+		r = chat_request(
+			chat, request, text, strlen(text), timeout_ms, past_row, &past, ret_answer);
+		next = r == 0 ? answer_next(*ret_answer) : 0;
+	} while (next > 0 && past.n_rows < max && !past.is_short);
+	while (past.n_kept-- > 0) {
+		if (r == 0 && !past.is_short)
+			past_tell(&past, past.rows[past.n_kept]);
+		free((char *)past.rows[past.n_kept].data);
+	}
+	free(past.rows);
+	return past.is_short ? -ENOMEM : r;
+}
