@@ -200,10 +200,9 @@ static void check(unsigned k, const struct chat_event *event, uint64_t joined)
 /* What was put up to now need not come. */
 static void begin(unsigned k)
 {
-	for (unsigned i = 0; i < N_PUBLISHERS; i++) {
-		before[i] = shared->publishers[i].put;
-		shared->readers[k].had[i] = place(shared->publishers[i].life, before[i]);
-	}
+	for (unsigned i = 0; i < N_PUBLISHERS; i++)
+		shared->readers[k].had[i] =
+			place(shared->publishers[i].life, shared->publishers[i].put);
 }
 
 static _Noreturn void receive(const struct broker *broker, unsigned k)
@@ -214,6 +213,8 @@ static _Noreturn void receive(const struct broker *broker, unsigned k)
 	int r;
 
 	/* from here on publishers wait for it */
+	for (unsigned i = 0; i < N_PUBLISHERS; i++)
+		before[i] = shared->publishers[i].put;
 	begin(k);
 	shared->readers[k].is_coming = true;
 	if (chat_join(chat, ROOM, CHAT_NEW, 0, k < N_READERS - 1 ? CHAT_FAST : 0, NULL))
