@@ -54,6 +54,7 @@ bool cursor_is_behind(const struct cursor *cursor);
 /* Ask for presence from now on. -ENOMEM. */
 int cursor_ask_presence(struct cursor *cursor);
 
-/* Tell those who asked that a person came (or went): VERB is "JOINED" or "PARTED". */
+/* Tell those who asked that a person came, went, or has read on: VERB is "JOINED", "PARTED" or
+ * "SEEN", with seq= behind the author. */
 void room_tell_presence(
 	struct rooms *rooms, struct room *room, const char *verb, struct text author);

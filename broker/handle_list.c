@@ -4,6 +4,7 @@
 
 #include "broker/broker.h"
 #include "broker/dispatch.h"
+#include "broker/mark.h"
 #include "broker/page.h"
 
 static bool who_row(struct page *page, uint64_t number, const struct session *other)
@@ -65,6 +66,17 @@ int handle_who(struct session *session, const struct frame *frame)
 	return 0;
 }
 
+/* With how far the session's user has read it, if that is known. */
+static struct text rooms_row(struct session *session, const struct room *room, char *row)
+{
+	struct text text = broker_room_row(session->broker, room, row);
+	uint64_t seen = room_mark(&session->broker->rooms, room, session->user->uid);
+
+	if (seen > 0)
+		text.len += (size_t)sprintf(row + text.len, " seen=%lu", (unsigned long)seen);
+	return text;
+}
+
 int handle_rooms(struct session *session, const struct frame *frame)
 {
 	char row[BROKER_ROW_MAX];
@@ -76,7 +88,7 @@ int handle_rooms(struct session *session, const struct frame *frame)
 		struct room *room = container_of(link, struct room, rooms_link);
 
 		if (room->number > page.after && session_may_see(session, room) &&
-			!page_put(&page, room->number, broker_room_row(session->broker, room, row)))
+			!page_put(&page, room->number, rooms_row(session, room, row)))
 			break;
 	}
 	page_close(&page);

@@ -1,4 +1,5 @@
-/* handle_room.c - JOIN, PART, SAY, PAST, FIND: what is done to one room. */
+/* handle_room.c - JOIN, PART, SAY, PAST, FIND, SEEN: what is done to one
+ * room. */
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
@@ -6,6 +7,7 @@
 #include "broker/broker.h"
 #include "broker/dispatch.h"
 #include "broker/fastpath.h"
+#include "broker/mark.h"
 #include "broker/reader.h"
 #include "broker/search.h"
 #include "protocol/number.h"
@@ -246,6 +248,15 @@ int handle_part(struct session *session, const struct frame *frame)
 
 /* ---- SAY ---- */
 
+/* What one says oneself, having read all before it, is read. */
+static void mark_own(struct session *session, struct room *room, uint64_t seq)
+{
+	struct rooms *rooms = &session->broker->rooms;
+
+	if (room_mark(rooms, room, session->user->uid) + 1 == seq)
+		(void)room_move_mark(rooms, room, session->user, seq);
+}
+
 int handle_say_in(struct session *session, const struct frame *frame, struct text target,
 	struct text id, struct text body)
 {
@@ -273,8 +284,11 @@ int handle_say_in(struct session *session, const struct frame *frame, struct tex
 		reader_join_direct(broker, room);
 	room_sweep_feeds(room, NULL, broker->rooms.time);
 	r = room_append(&broker->rooms, room, &session->author, id, value, body, &seq);
-	if (r == 0)
+	if (r == 0) {
 		session_count_said(session, room, body.len);
+		if (room_is_conversation(room))
+			mark_own(session, room, seq);
+	}
 	switch (r) {
 	case 0:
 	case ROOM_E_DUPLICATE:
@@ -512,5 +526,65 @@ int handle_find(struct session *session, const struct frame *frame)
 	}
 	find.max = MIN(find.max, (uint64_t)ANSWER_ROWS_MAX);
 	find_in(&find, &room->log, MIN(seq, room->log.next - 1));
+	return 0;
+}
+
+/* ---- SEEN ---- */
+
+/* How far the other side of a conversation has read; 0 of a room. */
+static uint64_t seen_by_other(struct session *session, const struct room *room)
+{
+	uid_t own = session->user->uid;
+
+	if (!room_is_conversation(room))
+		return 0;
+	return room_mark(&session->broker->rooms, room,
+		room->party[0] == own ? room->party[1] : room->party[0]);
+}
+
+/* Who wants to know whether what was said is read hears of it in the stream. */
+static void seen_tell(struct session *session, struct room *room, uint64_t seq)
+{
+	char words[AUTHOR_LEN_MAX + sizeof " seq=" + NUMBER_DECIMAL_MAX];
+	int n;
+
+	if (!room_is_conversation(room))
+		return;
+	n = snprintf(words, sizeof words, "%.*s seq=%lu", (int)session->author.name.len,
+		session->author.name.data, (unsigned long)seq);
+	room_tell_presence(
+		&session->broker->rooms, room, "SEEN", (struct text){ words, (size_t)n });
+}
+
+/* "SEEN target [SEQ]" */
+int handle_seen(struct session *session, const struct frame *frame)
+{
+	struct rooms *rooms = &session->broker->rooms;
+	struct room *room;
+	uint64_t seq = 0;
+	int r;
+
+	r = handle_target_room(session, frame, frame->word[1], false, &room);
+	if (r || !room)
+		return r;
+	if (frame->n_words > 2 && (!number_parse(frame->word[2], &seq) || seq >= room->log.next)) {
+		answer_refuse(session, frame, CODE_ARGS, "not the number of a message");
+		return 0;
+	}
+	if (seq > 0) {
+		r = room_move_mark(rooms, room, session->user, seq);
+		if (r < 0) {
+			answer_error(session, frame, r);
+			return 0;
+		}
+		if (r > 0)
+			seen_tell(session, room, seq);
+	}
+	seq = room_mark(rooms, room, session->user->uid);
+	if (room_is_conversation(room))
+		answer_done(session, frame, "%lu other=%lu", (unsigned long)seq,
+			(unsigned long)seen_by_other(session, room));
+	else
+		answer_done(session, frame, "%lu", (unsigned long)seq);
 	return 0;
 }

@@ -43,6 +43,7 @@ void quota_init(struct quota_account *account)
 	list_init(&account->accounts_link);
 	list_init(&account->rooms);
 	list_init(&account->publishers);
+	list_init(&account->marks);
 	turns_init(&account->reading);
 	turns_init(&account->sending);
 	turns_init(&account->ringing);
@@ -57,6 +58,7 @@ void quota_deinit(struct quota_account *account)
 	assert(account->log_bytes == 0);
 	assert(list_is_empty(&account->rooms));
 	assert(list_is_empty(&account->publishers));
+	assert(list_is_empty(&account->marks));
 	turns_deinit(&account->reading);
 	turns_deinit(&account->sending);
 	turns_deinit(&account->ringing);

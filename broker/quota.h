@@ -44,6 +44,8 @@ struct quota_account {
 	struct list rooms;  /* that it owns */
 	struct list publishers; /* that rooms remember of it, least recent first; see room.h */
 	unsigned n_publishers;
+	struct list marks; /* of how far it has read, least recently moved first; see mark.h */
+	unsigned n_marks;
 	struct meter said, said_bytes;
 	struct throttle throttle; /* of what it says */
 	struct rate connects;     /* of the connections it opens */

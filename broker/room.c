@@ -11,6 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "broker/mark.h"
 #include "broker/publisher.h"
 #include "protocol/frame.h"
 #include "protocol/number.h"
@@ -26,6 +27,7 @@ void rooms_init(struct rooms *rooms, struct users *users, const struct settings 
 	table_init(&rooms->by_key);
 	table_init(&rooms->cursors);
 	table_init(&rooms->publishers);
+	table_init(&rooms->marks);
 	list_init(&rooms->all);
 	list_init(&rooms->idle);
 	list_init(&rooms->dirty);
@@ -57,6 +59,8 @@ static void room_free(struct rooms *rooms, struct room *room)
 	while (!list_is_empty(&room->publishers))
 		publisher_free(rooms,
 			container_of(list_first(&room->publishers), struct publisher, recent_link));
+	list_for_each (link, &room->marks)
+		mark_free(rooms, container_of(link, struct mark, room_link));
 	if (rooms->latest == room)
 		rooms->latest = NULL;
 	table_remove(&rooms->by_key, &room->link);
@@ -77,6 +81,7 @@ void rooms_deinit(struct rooms *rooms)
 	table_deinit(&rooms->by_key);
 	table_deinit(&rooms->cursors);
 	table_deinit(&rooms->publishers);
+	table_deinit(&rooms->marks);
 }
 
 struct room *rooms_find(struct rooms *rooms, struct text name)
@@ -128,6 +133,7 @@ static int room_new(struct rooms *rooms, struct text key, size_t target_len, str
 	log_init(&room->log);
 	list_init(&room->cursors);
 	list_init(&room->publishers);
+	list_init(&room->marks);
 	list_init(&room->feeds);
 	list_init(&room->dirty_link);
 	list_init(&room->idle_link);

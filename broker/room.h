@@ -34,6 +34,7 @@ struct room {
 	bool is_ephemeral;      /* what goes only through rings is not archived */
 	struct list publishers; /* least recent first */
 	unsigned n_publishers;
+	struct list marks; /* how far users have read it; see mark.h */
 	uid_t party[2];    /* of a conversation, in the order of its target */
 	size_t target_len; /* the key starts with the target; the uids follow it */
 	char key[];
@@ -81,7 +82,7 @@ struct msg_line {
 };
 
 struct rooms {
-	struct table by_key, cursors, publishers;
+	struct table by_key, cursors, publishers, marks;
 	struct list all, idle, dirty;
 	uint64_t next_number, next_cursor;
 	struct room *latest; /* of rooms_find(): most messages go where the last one went */

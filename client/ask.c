@@ -43,6 +43,19 @@ struct text row_value(struct text row, const char *key)
 	return (struct text){ "", 0 };
 }
 
+uint64_t row_unread(struct text row)
+{
+	struct text seen_word = row_value(row, "seen=");
+	uint64_t first, next, seen = 0;
+
+	if (!number_parse(row_value(row, "first="), &first) ||
+		!number_parse(row_value(row, "next="), &next) || next <= first ||
+		(seen_word.len == 0 && row.data[0] != '@') ||
+		(seen_word.len > 0 && !number_parse(seen_word, &seen)))
+		return 0;
+	return next > seen + 1 ? next - MAX(seen + 1, first) : 0;
+}
+
 int ask_pages(struct chat *chat, const char *request, int timeout_ms, chat_row_fn *row,
 	void *userdata, const char **ret_answer)
 {
@@ -228,6 +241,56 @@ int script_rooms(const struct settings *settings, int argc, char **argv)
 	if (argc > 0)
 		return complain_usage("rooms takes no argument");
 	return list(settings, "ROOMS", NULL);
+}
+
+struct unread {
+	const struct settings *settings;
+	const char *own;
+	uint64_t n_rooms;
+};
+
+static void unread_row(void *userdata, const char *row, size_t len)
+{
+	struct unread *unread = userdata;
+	struct text rest = { row, len }, room = row_word(&rest), a, b;
+	uint64_t n = row_unread((struct text){ row, len });
+	const char *at = "";
+
+	if (n == 0)
+		return;
+	if (text_is_conversation(room, &a, &b)) {
+		at = "@";
+		room = text_equal(a, text_of(unread->own)) ? b : a;
+	}
+	if (unread->settings->brief)
+		printf("%s%s%.*s:%" PRIu64, unread->n_rooms > 0 ? " " : "", at, (int)room.len,
+			room.data, n);
+	else
+		printf("%s%.*s %" PRIu64 "\n", at, (int)room.len, room.data, n);
+	unread->n_rooms++;
+}
+
+int script_unread(const struct settings *settings, int argc, char **argv)
+{
+	struct unread unread = { .settings = settings };
+	struct chat *chat = NULL;
+	const char *answer = "";
+	int r;
+
+	if (argc > 0)
+		return complain_usage("unread takes no argument");
+	r = connect_open(&chat, settings, true);
+	if (r)
+		return r;
+	unread.own = chat_name(chat);
+	r = ask_pages(chat, "ROOMS", ANSWER_TIMEOUT_MS, unread_row, &unread, &answer);
+	if (r < 0)
+		return finish(chat, chat_failed(chat, r));
+	if (r > 0)
+		return finish(chat, refused(answer, NULL));
+	if (settings->brief && unread.n_rooms > 0)
+		putchar('\n');
+	return finish(chat, unread.n_rooms > 0 ? STATUS_OK : STATUS_NONE);
 }
 
 int script_rings(const struct settings *settings, int argc, char **argv)

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <stddef.h>
+#include <stdint.h>
 
 #include "client/chat.h"
 #include "protocol/text.h"
@@ -14,6 +15,10 @@ int ask_pages(struct chat *chat, const char *request, int timeout_ms, chat_row_f
 
 /* Take the first word off *ROW, a list of words with single spaces. */
 struct text row_word(struct text *row);
+
+/* Of a row of ROOMS: how many messages its user has not read. Of a room of which nothing is
+ * known to be read that is 0, of a conversation all that is kept. */
+uint64_t row_unread(struct text row);
 
 /* The value of the word KEY=value in ROW, as far as it is there. KEY ends in '='. */
 struct text row_value(struct text row, const char *key);

@@ -475,6 +475,31 @@ PUBLIC int chat_part(struct chat *chat, const char *target)
 	return r > 0 || r == -ENOTCONN ? 0 : r;
 }
 
+PUBLIC int chat_seen(struct chat *chat, const char *target, uint64_t seq)
+{
+	char buffer[TARGET_LEN_MAX + 1];
+	struct cursor *cursor;
+	struct text key;
+	int r;
+
+	if (chat->state == SESSION_ENDED)
+		return session_ended(chat);
+	r = chat_resolve(chat, target, buffer, &key);
+	if (r)
+		return r;
+	cursor = cursors_find(&chat->cursors, key);
+	if (!cursor)
+		return session_fail(chat, -ENOENT, "%s: not joined", target);
+	if (seq > cursor->read) {
+		cursor->read = seq;
+		chat->n_reads += !cursor->is_read_due;
+		cursor->is_read_due = true;
+		session_push(chat);
+		session_settle(chat);
+	}
+	return 0;
+}
+
 /* ---- speaking ---- */
 
 /* Is TARGET well-formed? The last one that was is remembered. */

@@ -70,7 +70,7 @@ enum chat_from {
 	CHAT_TIME,  /* the first record at or after POSITION ns since the epoch */
 };
 
-#define CHAT_PRESENCE 1u /* report CHAT_JOINED and CHAT_PARTED */
+#define CHAT_PRESENCE 1u /* report CHAT_JOINED and CHAT_PARTED, CHAT_SEEN in conversations */
 
 /* For chat_join() and chat_send(): go through shared memory, without the broker in between,
  * where publisher and reader both ask for it, and through the socket otherwise. See
@@ -90,6 +90,11 @@ int chat_join(struct chat *chat, const char *target, enum chat_from from, uint64
 /* Take the cursor away; events of it that were not received yet are dropped.
  * Errors: -ENOENT there is none; -EINVAL; -ETIMEDOUT; -ESHUTDOWN. */
 int chat_part(struct chat *chat, const char *target);
+
+/* The user has read the message with number SEQ there, and those before it: for a program
+ * that has shown them. Told to the broker now, or when it is back; only forward. Errors: -ENOENT
+ * there is no cursor; -EINVAL; -ESHUTDOWN. */
+int chat_seen(struct chat *chat, const char *target, uint64_t seq);
 
 #define CHAT_MORE     1u /* more follows at once: it may wait to share a packet */
 #define CHAT_NONBLOCK 2u /* -EAGAIN instead of waiting */
@@ -117,6 +122,7 @@ enum chat_type {
 		       * was not joined again after a loss, and is not read any more */
 	CHAT_DOWN,    /* text: the connection is lost, or (ended) over for good */
 	CHAT_UP,      /* the connection is back, the cursors stand where they stood */
+	CHAT_SEEN,    /* target name uid of seq: one of a conversation has read so far */
 };
 
 /* Borrowed from the chat, valid until the next call with it. Strings are

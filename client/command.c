@@ -49,6 +49,18 @@ static int set_since(struct settings *settings, const char *argument)
 	return STATUS_OK;
 }
 
+static int set_short(struct settings *settings, const char *argument)
+{
+	settings->brief = true;
+	return STATUS_OK;
+}
+
+static int set_until_seen(struct settings *settings, const char *argument)
+{
+	settings->until_seen = true;
+	return STATUS_OK;
+}
+
 static int set_follow(struct settings *settings, const char *argument)
 {
 	settings->follow = true;
@@ -161,7 +173,7 @@ const struct option_row option_rows[] = {
 	{ .name = "timeout",
 		.argument = "S",
 		.help = "end after S seconds",
-		.where = OPTION_LISTEN,
+		.where = OPTION_LISTEN | OPTION_SAY,
 		.set = set_timeout },
 	{ .name = "json",
 		.help = "one JSON object a line",
@@ -171,6 +183,14 @@ const struct option_row option_rows[] = {
 		.help = "the bytes of each message as they are",
 		.where = OPTION_LISTEN,
 		.set = set_raw },
+	{ .name = "until-seen",
+		.help = "to @NAME: end when NAME has read it",
+		.where = OPTION_SAY,
+		.set = set_until_seen },
+	{ .name = "short",
+		.help = "all on one line, for a prompt",
+		.where = OPTION_UNREAD,
+		.set = set_short },
 	{ .name = "fast",
 		.help = "through shared memory, where it can be",
 		.where = OPTION_LISTEN | OPTION_SAY,
@@ -211,6 +231,11 @@ const struct subcommand subcommands[] = {
 		.options = OPTION_FIND,
 		.text = true,
 		.run = script_find },
+	{ .name = "unread",
+		.usage = "",
+		.help = "list where there is something that you have not read",
+		.options = OPTION_UNREAD,
+		.run = script_unread },
 	{ .name = "who",
 		.usage = "[ROOM]",
 		.help = "list who is in ROOM, or connected at all",
@@ -333,6 +358,8 @@ void command_help(FILE *out)
 	help_options(out, OPTION_PAST);
 	fputs("\noptions of find:\n", out);
 	help_options(out, OPTION_FIND);
+	fputs("\noptions of unread:\n", out);
+	help_options(out, OPTION_UNREAD);
 	fputs("\noptions of top:\n", out);
 	help_options(out, OPTION_TOP);
 	fputs("\nThe manual is chat-client(1). While you talk, /help lists more commands.\n", out);

@@ -21,6 +21,7 @@ struct shell;
 #define OPTION_SAY    4u
 #define OPTION_PAST   8u /* history */
 #define OPTION_FIND   16u
+#define OPTION_UNREAD 32u
 
 struct option_row {
 	const char *name;     /* without the "--" */

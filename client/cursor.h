@@ -52,6 +52,8 @@ struct cursor {
 	uint64_t asked;        /* the number that the latest one of the program asked for, or 0 */
 	bool wants_join;       /* to be sent with the others */
 	bool awaits_join;      /* sent, its answer has not arrived */
+	uint64_t read;         /* the highest number that chat_seen() was told */
+	bool is_read_due;      /* and the broker was not, yet */
 	bool was_dropped;      /* packets for it were dropped by this library */
 	bool is_parked;        /* the other side is not known now: CURSOR will place it */
 	unsigned n_unparked;   /* placements among the arrived that CURSOR brought */

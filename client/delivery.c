@@ -197,22 +197,26 @@ static int deliver_ring(struct chat *chat, const struct frame *frame, struct cha
 	return DELIVERY_E_NONE;
 }
 
-/* "JOINED room NAME UID [of=USER]" */
+/* "JOINED room NAME UID [of=USER]"; PARTED; SEEN, with seq=N */
 static int deliver_presence(
 	struct chat *chat, const struct frame *frame, struct chat_event *ret_event)
 {
-	struct text of = frame_get(frame, 4, "of");
+	struct text of = frame_get(frame, 4, "of"), seq_word = frame_get(frame, 4, "seq");
 	struct cursor *cursor;
-	uint64_t uid;
+	uint64_t uid, seq = 0;
 
-	if (frame->n_words < 4 || !number_parse(frame->word[3], &uid) || uid > UINT32_MAX)
+	if (frame->n_words < 4 || !number_parse(frame->word[3], &uid) || uid > UINT32_MAX ||
+		(seq_word.data && !number_parse(seq_word, &seq)))
 		return DELIVERY_E_JUNK;
 	cursor = cursors_find(&chat->cursors, frame->word[1]);
 	if (!cursor || cursor->state != CURSOR_UP || !cursor->wants_presence)
 		return DELIVERY_E_NONE;
 	*ret_event = (struct chat_event){
-		.type = frame->verb == VERB_JOINED ? CHAT_JOINED : CHAT_PARTED,
+		.type = frame->verb == VERB_JOINED   ? CHAT_JOINED
+			: frame->verb == VERB_PARTED ? CHAT_PARTED
+						     : CHAT_SEEN,
 		.target = cursor->shown,
+		.seq = seq,
 		.name = terminate(frame->word[2]),
 		.uid = (uid_t)uid,
 		.of = of.data ? terminate(of) : NULL,
@@ -368,6 +372,7 @@ static int deliver_other(struct chat *chat, struct text text, struct chat_event 
 		return deliver_ring(chat, &frame, ret_event);
 	case VERB_JOINED:
 	case VERB_PARTED:
+	case VERB_SEEN:
 		return deliver_presence(chat, &frame, ret_event);
 	case VERB_REFUSE:
 		return frame.n_words > 2 && (text_equal(frame.word[2], TEXT("SAY")) ||

@@ -35,6 +35,7 @@ static const char *const type_names[] = {
 	[CHAT_REFUSED] = "refused",
 	[CHAT_DOWN] = "down",
 	[CHAT_UP] = "up",
+	[CHAT_SEEN] = "seen",
 };
 
 static const char *or_empty(const char *string)
@@ -179,6 +180,10 @@ void render_notice(FILE *out, const struct chat_event *event)
 		break;
 	case CHAT_UP:
 		fputs("back", out);
+		break;
+	case CHAT_SEEN:
+		render_person(out, event);
+		fprintf(out, " has read %s up to message %" PRIu64, event->target, event->seq);
 		break;
 	}
 }
@@ -373,6 +378,10 @@ void render_json(FILE *out, const struct chat_event *event)
 		fprintf(out, ",\"ended\":%s", event->ended ? "true" : "false");
 		break;
 	case CHAT_UP:
+		break;
+	case CHAT_SEEN:
+		fprintf(out, ",\"seq\":%" PRIu64, event->seq);
+		json_person(out, event);
 		break;
 	}
 	fputs("}\n", out);

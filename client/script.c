@@ -14,17 +14,25 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "client/ask.h"
 #include "client/lines.h"
 #include "client/render.h"
+#include "protocol/number.h"
 
 /* Enough for a broker to be started again, or a full disk to be noticed. */
 #define FLUSH_TIMEOUT_MS 30000
 
+#define SEEN_TIMEOUT_MS 5000
+
 struct say {
 	struct chat *chat;
 	const char *target;
-	unsigned flags; /* of chat_send() */
-	int status;     /* the first failure that did not end it */
+	unsigned flags;          /* of chat_send() */
+	int status;              /* the first failure that did not end it */
+	uint64_t n_said, n_back; /* messages, and those of them that came back */
+	uint64_t said;           /* the number of the last one of these */
+	uint64_t seen;           /* up to where the other side has read */
+	bool has_missed;         /* the connection was lost: so far as is known */
 };
 
 int script_check_target(const char *target)
@@ -35,6 +43,14 @@ int script_check_target(const char *target)
 		return STATUS_OK;
 	return complain_usage(
 		"'%s' is no room name (a-z 0-9 _ - and single dots) and no @NAME", target);
+}
+
+static uint64_t now_ms(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
 }
 
 /* The flags of chat_send() and chat_join() that SETTINGS ask for. */
@@ -62,8 +78,19 @@ static void say_events(struct say *say)
 	struct chat_event event;
 
 	while (chat_receive(say->chat, &event, 0) > 0) {
-		if (event.type == CHAT_MESSAGE)
+		if (event.type == CHAT_MESSAGE) {
+			say->said = event.own ? event.seq : say->said;
+			say->n_back += event.own;
 			continue;
+		}
+		if (event.type == CHAT_JOINED || event.type == CHAT_PARTED)
+			continue;
+		say->has_missed |= event.type == CHAT_UP;
+		if (event.type == CHAT_SEEN) {
+			if (strcmp(event.name, say->target + 1) == 0)
+				say->seen = MAX(say->seen, event.seq);
+			continue;
+		}
 		tell(&event);
 		if (event.type == CHAT_REFUSED)
 			say_failed(say, status_of_code(text_of(event.code)));
@@ -74,6 +101,7 @@ static int say_text(struct say *say, struct text text, unsigned flags)
 {
 	int r = chat_send(say->chat, say->target, text.data, text.len, say->flags | flags);
 
+	say->n_said += r == 0;
 	return r < 0 ? chat_failed(say->chat, r) : STATUS_OK;
 }
 
@@ -185,6 +213,54 @@ static int say_words(struct say *say, int argc, char **argv)
 	return r;
 }
 
+/* To hear of what is said here, and read there. */
+static int say_join(struct say *say)
+{
+	int r = chat_join(say->chat, say->target, CHAT_NEW, 0, CHAT_PRESENCE, NULL);
+
+	if (r < 0) {
+		complain("%s: %s", say->target, chat_error(say->chat));
+		return status_of_error(r);
+	}
+	return STATUS_OK;
+}
+
+/* It may have been read while nobody could tell. */
+static void say_ask_seen(struct say *say)
+{
+	char request[16 + TARGET_LEN_MAX];
+	const char *answer = "";
+	uint64_t seen;
+
+	snprintf(request, sizeof request, "SEEN %s", say->target);
+	if (chat_request(say->chat, request, NULL, 0, SEEN_TIMEOUT_MS, NULL, NULL, &answer) == 0 &&
+		number_parse(row_value(text_of(answer), "other="), &seen)) {
+		say->seen = MAX(say->seen, seen);
+		say->has_missed = false;
+	}
+}
+
+/* Wait until what was said is read. */
+static int say_await_seen(struct say *say, const struct settings *settings)
+{
+	uint64_t deadline = now_ms() + settings->timeout_ms;
+
+	while (say->seen < say->said || say->n_back < say->n_said) {
+		struct pollfd fd = { .fd = chat_fd(say->chat), .events = POLLIN };
+		uint64_t now = now_ms();
+
+		if (settings->has_timeout && now >= deadline)
+			return STATUS_TIMED_OUT;
+		(void)poll(&fd, 1, settings->has_timeout ? (int)(deadline - now) : -1);
+		say_events(say);
+		if (say->has_missed)
+			say_ask_seen(say);
+		if (say->status)
+			return say->status;
+	}
+	return STATUS_OK;
+}
+
 static int say(const struct settings *settings, const char *target, int argc, char **argv)
 {
 	struct say say = { .target = target, .flags = script_flags(settings) };
@@ -192,14 +268,26 @@ static int say(const struct settings *settings, const char *target, int argc, ch
 
 	if (r)
 		return r;
+	if (settings->until_seen && !text_is_direct(text_of(target)))
+		return complain_usage("--until-seen is for @NAME");
+	if (settings->has_timeout && !settings->until_seen)
+		return complain_usage("--timeout is for --until-seen here");
 	r = connect_open(&say.chat, settings, false);
 	if (r)
 		return r;
+	if (settings->until_seen)
+		r = say_join(&say);
+	if (r) {
+		chat_close(say.chat);
+		return r;
+	}
 	r = argc > 0 ? say_words(&say, argc, argv) : say_input(&say);
 	if (r)
 		say_failed(&say, r);
 	/* Also after an error: what was said before it shall arrive. */
 	r = say_finish(&say);
+	if (!r && settings->until_seen)
+		r = say_await_seen(&say, settings);
 	chat_close(say.chat);
 	return r;
 }
@@ -230,14 +318,6 @@ struct listen {
 	bool is_refused;
 	int status;
 };
-
-static uint64_t now_ms(void)
-{
-	struct timespec now;
-
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
-}
 
 /* Milliseconds left; -1 when there is no limit. */
 static int listen_left(const struct listen *listen)

@@ -13,6 +13,7 @@ int script_history(const struct settings *settings, int argc, char **argv);
 int script_find(const struct settings *settings, int argc, char **argv);
 int script_who(const struct settings *settings, int argc, char **argv);
 int script_rooms(const struct settings *settings, int argc, char **argv);
+int script_unread(const struct settings *settings, int argc, char **argv);
 int script_rings(const struct settings *settings, int argc, char **argv);
 int script_time(const struct settings *settings, int argc, char **argv);
 int script_ping(const struct settings *settings, int argc, char **argv);

@@ -274,6 +274,25 @@ static void session_push_outbox(struct chat *chat, size_t keep)
 	chat->tried_len = outbox_unsent(&chat->outbox);
 }
 
+/* Tell how far the user has read. A log that was begun anew meanwhile has other numbers. */
+static void session_push_reads(struct chat *chat)
+{
+	char line[LINE_LEN_MAX];
+	struct iovec part = { line, 0 };
+	struct cursor *cursor;
+
+	for (uint32_t at = 0; chat->n_reads > 0 && (cursor = cursors_next(&chat->cursors, &at));) {
+		if (!cursor->is_read_due)
+			continue;
+		part.iov_len = (size_t)snprintf(line, sizeof line, "SEEN %s %llu", cursor->target,
+			(unsigned long long)cursor->read);
+		if (cursor->read < cursor->next && link_send(&chat->link, &part, 1) == -EAGAIN)
+			return;
+		cursor->is_read_due = false;
+		chat->n_reads--;
+	}
+}
+
 void session_push(struct chat *chat)
 {
 	if (chat->state != SESSION_RESUMING && chat->state != SESSION_UP)
@@ -286,6 +305,8 @@ void session_push(struct chat *chat)
 	if (chat->fast.n_publications > 0)
 		fast_pour(chat);
 	session_push_outbox(chat, 0);
+	if (chat->n_reads > 0 && chat->state == SESSION_UP)
+		session_push_reads(chat);
 	if (chat->fast.is_wanted) {
 		fast_ring(chat);
 		fast_push(chat);
@@ -360,6 +381,7 @@ void session_forget(struct chat *chat, struct cursor *cursor)
 {
 	if (cursor->wants_join || cursor->awaits_join)
 		chat->n_joins--;
+	chat->n_reads -= cursor->is_read_due;
 	subscriptions_drop(chat, cursor);
 	cursors_remove(&chat->cursors, cursor);
 	session_check_joins(chat);

@@ -6,6 +6,7 @@
 #include "client/shell.h"
 
 #include <errno.h>
+#include <inttypes.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdarg.h>
@@ -313,6 +314,8 @@ static bool is_noise(struct shell *shell, const struct chat_event *event)
 	case CHAT_JOINED:
 	case CHAT_PARTED:
 		return strcmp(event->name, chat_name(shell->chat)) == 0;
+	case CHAT_SEEN:
+		return true;
 	case CHAT_GAP: /* wall is read from now on: nothing of it is missed */
 		return event->to == 0 && strcmp(event->target, "wall") == 0;
 	default:
@@ -343,6 +346,28 @@ static void shell_event(struct shell *shell, const struct chat_event *event)
 		shell_leave(shell, STATUS_NO_BROKER);
 }
 
+/* What was shown stands on the terminal: it is read. */
+static void shell_tell_seen(struct shell *shell)
+{
+	screen_flush();
+	for (size_t i = 0; i < shell->n_seen; i++)
+		(void)chat_seen(shell->chat, shell->seen[i].target, shell->seen[i].seq);
+	shell->n_seen = 0;
+}
+
+static void shell_note_seen(struct shell *shell, const struct chat_event *event)
+{
+	size_t i = 0;
+
+	while (i < shell->n_seen && strcmp(shell->seen[i].target, event->target) != 0)
+		i++;
+	if (i == SHELL_SEEN_MAX)
+		return; /* the next one of that room will do */
+	snprintf(shell->seen[i].target, sizeof shell->seen[i].target, "%s", event->target);
+	shell->seen[i].seq = event->seq;
+	shell->n_seen = MAX(shell->n_seen, i + 1);
+}
+
 /* Returns true when there may be more. */
 static bool shell_events(struct shell *shell)
 {
@@ -354,6 +379,8 @@ static bool shell_events(struct shell *shell)
 		if (r <= 0)
 			break;
 		shell_event(shell, &event);
+		if (event.type == CHAT_MESSAGE)
+			shell_note_seen(shell, &event);
 	}
 	if (r < 0 && !shell->leaving) {
 		shell_show("%s", chat_error(shell->chat));
@@ -412,7 +439,7 @@ static void shell_loop(struct shell *shell)
 	while (!shell->leaving) {
 		bool more = shell_events(shell);
 
-		screen_flush();
+		shell_tell_seen(shell);
 		shell_prompt(shell);
 		if (!shell->leaving)
 			shell_wait(shell, more);
@@ -430,14 +457,18 @@ static void waiting_row(void *userdata, const char *row, size_t len)
 {
 	struct waiting *waiting = userdata;
 	struct text rest = { row, len }, a, b, own = text_of(chat_name(waiting->shell->chat));
+	uint64_t n_unread = row_unread(rest);
+	char unread[40] = "";
 	int n;
 
 	if (!text_is_conversation(row_word(&rest), &a, &b))
 		return;
 	if (text_equal(a, own))
 		a = b;
+	if (n_unread > 0)
+		snprintf(unread, sizeof unread, " (%" PRIu64 " unread)", n_unread);
 	n = snprintf(waiting->names + waiting->len, sizeof(waiting->names) - waiting->len,
-		"%s@%.*s", waiting->len ? ", " : "", (int)a.len, a.data);
+		"%s@%.*s%s", waiting->len ? ", " : "", (int)a.len, a.data, unread);
 	if (n > 0 && (size_t)n < sizeof(waiting->names) - waiting->len)
 		waiting->len += (size_t)n;
 	else

@@ -3,6 +3,7 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 
 #include "client/chat.h"
 #include "client/connect.h"
@@ -17,6 +18,14 @@
 /* The broker of a local socket answers at once, or something is wrong. */
 #define SHELL_ANSWER_TIMEOUT_MS 2000
 
+/* What was shown and the broker was not told yet, at most so many rooms. */
+#define SHELL_SEEN_MAX 16
+
+struct shell_seen {
+	char target[TARGET_LEN_MAX + 1];
+	uint64_t seq;
+};
+
 struct shell {
 	struct chat *chat;                 /* owned */
 	char (*rooms)[TARGET_LEN_MAX + 1]; /* owned: that it has a cursor in; not wall */
@@ -26,6 +35,8 @@ struct shell {
 	bool interrupted;                /* Ctrl-C was the last key, on an empty line */
 	bool may_ask; /* about a broker of another user: not while the screen is open */
 	bool lost, leaving;
+	struct shell_seen seen[SHELL_SEEN_MAX];
+	size_t n_seen;
 	int status;
 	int day; /* of the year, of the message that was shown last; -1 */
 };

@@ -13,6 +13,7 @@ static const char *const verb_names[] = {
 	[VERB_SAY] = "SAY",
 	[VERB_PAST] = "PAST",
 	[VERB_FIND] = "FIND",
+	[VERB_SEEN] = "SEEN",
 	[VERB_WHO] = "WHO",
 	[VERB_ROOMS] = "ROOMS",
 	[VERB_TIME] = "TIME",

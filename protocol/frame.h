@@ -24,6 +24,7 @@ enum verb {
 	VERB_SAY,
 	VERB_PAST,
 	VERB_FIND,
+	VERB_SEEN, /* and what the broker sends of it */
 	VERB_WHO,
 	VERB_ROOMS,
 	VERB_TIME,

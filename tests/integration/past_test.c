@@ -343,12 +343,84 @@ static void test_last(void **state)
 	broker_stop(broker);
 }
 
+/* A mark is its user's, goes forward, and stands at what there is. */
+static void test_seen(void **state)
+{
+	struct broker *broker = broker_start(NULL);
+	struct raw *raw = raw_hello(broker, "name=t3ster"),
+		   *other = raw_hello(broker, "name=0ther");
+
+	raw_send(raw, "#s SEEN room");
+	raw_expect(raw, "#s ! NOROOM ~");
+	for (int i = 1; i <= 5; i++)
+		raw_send(raw, "SAY room\n%d", i);
+	raw_expect_quiet(raw);
+	raw_send(raw, "#s SEEN room");
+	raw_expect(raw, "#s * 0");
+	raw_send(raw, "#s SEEN room 3");
+	raw_expect(raw, "#s * 3");
+	raw_send(raw, "#s SEEN room 2");
+	raw_expect(raw, "#s * 3");
+	raw_send(raw, "#s SEEN room 6");
+	raw_expect(raw, "#s ! ARGS ~");
+	raw_send(raw, "#s SEEN room x");
+	raw_expect(raw, "#s ! ARGS ~");
+	raw_send(other, "#s SEEN room"); /* the same user under another name */
+	raw_expect(other, "#s * 3");
+	raw_send(other, "#r ROOMS");
+	raw_expect(other, "#r + room readers=0 first=1 next=6 ~ seen=3");
+	raw_expect(other, "#r *~");
+	broker_stop(broker);
+}
+
+/* Of a conversation both sides know how far the other is; what one says oneself is read if
+ * all before it was. */
+static void test_seen_by_other(void **state)
+{
+	struct broker *broker;
+	struct raw *raw, *other;
+
+	if (geteuid() != 0)
+		SKIP("only root has two users");
+	broker = broker_start(NULL);
+	raw = raw_hello(broker, "name=t3ster");
+	other = raw_hello_as(broker, 65534, "name=0ther");
+	raw_send(raw, "#j JOIN @0ther presence");
+	raw_expect(raw, "#j * 1 ~");
+	raw_send(raw, "SAY @0ther\none");
+	raw_expect(raw, "MSG @0ther+t3ster 1 ~\none");
+	raw_send(raw, "#s SEEN @0ther");
+	raw_expect(raw, "#s * 1 other=0");
+	raw_send(other, "#s SAY @t3ster\ntwo"); /* having read nothing */
+	raw_expect(other, "#s * 2");
+	raw_expect(raw, "MSG @0ther+t3ster 2 ~\ntwo");
+	raw_send(other, "#s SEEN @t3ster");
+	raw_expect(other, "#s * 0 other=1");
+	raw_send(other, "#s SEEN @t3ster 2");
+	raw_expect(other, "#s * 2 other=1");
+	raw_expect(raw, "SEEN @0ther+t3ster 0ther 65534 ~ seq=2");
+	raw_send(other, "#s SEEN @t3ster 2");
+	raw_expect(other, "#s * 2 other=1");
+	raw_expect_quiet(raw);
+	raw_send(other, "#s SAY @t3ster\nthree");
+	raw_expect(other, "#s * 3");
+	raw_send(other, "#s SEEN @t3ster");
+	raw_expect(other, "#s * 3 other=1");
+	/* nobody else is told anything */
+	other = raw_hello_as(broker, 1, "name=sp1");
+	raw_send(other, "#s SEEN @0ther+t3ster");
+	raw_expect(other, "#s ! ROOM ~");
+	broker_stop(broker);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		TEST(test_pages),
 		TEST(test_times),
 		TEST(test_last),
+		TEST(test_seen),
+		TEST(test_seen_by_other),
 		TEST(test_find),
 		TEST(test_find_pages),
 		TEST(test_only_what_is_kept),

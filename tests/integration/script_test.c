@@ -298,6 +298,52 @@ static void test_history_follows(void **state)
 	broker_stop(broker);
 }
 
+static void test_unread(void **state)
+{
+	struct broker *broker = broker_start(NULL);
+	struct raw *own = raw_hello(broker, "name=me"), *bob;
+	struct program *program;
+
+	program_check(broker, 1, "", "", "", "--name", "me", "unread");
+	for (int i = 1; i <= 7; i++)
+		raw_send(own, "SAY lobby\n%d", i);
+	raw_expect_quiet(own);
+	program_check(broker, 1, "", "", "", "--name", "me", "unread"); /* never read there */
+	raw_send(own, "#s SEEN lobby 2");
+	raw_expect(own, "#s * 2");
+	program_check(broker, 0, "", "lobby 5\n", "", "--name", "me", "unread");
+	raw_send(own, "#s SEEN lobby 7");
+	raw_expect(own, "#s * 7");
+	program_check(broker, 1, "", "", "", "--name", "me", "unread", "--short");
+	if (geteuid() != 0)
+		SKIP("only root has two users");
+	bob = raw_hello_as(broker, 65534, "name=b0b");
+	raw_send(bob, "#s SAY @me\none");
+	raw_expect(bob, "#s * 1");
+	raw_send(bob, "#s SAY @me\ntwo");
+	raw_expect(bob, "#s * 2");
+	raw_send(bob, "#s SAY lobby\nthree");
+	raw_expect(bob, "#s * 8");
+	program_check(broker, 0, "", "lobby 1\n@b0b 2\n", "", "--name", "me", "unread");
+	program_check(broker, 0, "", "lobby:1 @b0b:2\n", "", "--name", "me", "unread", "--short");
+
+	program_check(broker, 124, "", "", "", "--name", "me", "say", "--until-seen", "--timeout",
+		"0.2", "@b0b", "are you there?");
+	program = program_start(broker, "--name", "me", "say", "--until-seen", "@b0b", "and now?");
+	raw_send(bob, "#j JOIN @me last=1");
+	raw_await(bob, "MSG ~\nand now?");
+	raw_send(bob, "#s SEEN @me 3");
+	raw_expect(bob, "#s * 3 other=0");
+	assert_true(child_runs(program->pid)); /* that was the one before */
+	raw_send(bob, "#s SEEN @me 4");
+	raw_expect(bob, "#s * 4 other=0");
+	program_expect_exit(program, 0);
+	assert_int_equal(program->err.len, 0);
+	/* what needs no waiting */
+	program_check(broker, 0, "", "", "", "--name", "me", "say", "--until-seen", "@b0b");
+	broker_stop(broker);
+}
+
 static void test_wrong_usage(void **state)
 {
 	static const char *const lines[][6] = {
@@ -314,6 +360,9 @@ static void test_wrong_usage(void **state)
 		{ "history", "UPPER" },
 		{ "history", "--last", "1", "--since", "1h", "lobby" },
 		{ "find" },
+		{ "unread", "lobby" },
+		{ "say", "--until-seen", "lobby", "x" },
+		{ "say", "--timeout", "1", "@bob", "x" },
 		{ "find", "lobby" },
 		{ "find", "UPPER", "x" },
 		{ "find", "--last", "0", "lobby", "x" },
@@ -437,6 +486,7 @@ int main(void)
 		PROGRAM_TEST(test_questions),
 		PROGRAM_TEST(test_history),
 		PROGRAM_TEST(test_history_follows),
+		PROGRAM_TEST(test_unread),
 		PROGRAM_TEST(test_wrong_usage),
 		PROGRAM_TEST(test_no_broker),
 		PROGRAM_TEST(test_abstract_socket),

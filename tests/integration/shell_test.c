@@ -90,6 +90,39 @@ static void test_rooms(void **state)
 	broker_stop(broker);
 }
 
+/* What a terminal has shown is read, on any terminal of this user. */
+static void test_unread(void **state)
+{
+	struct broker *broker = broker_start(NULL);
+	struct terminal *alice, *again;
+	struct raw *own, *bob;
+
+	if (geteuid() != 0)
+		SKIP("only root has two users");
+	bob = raw_hello_as(broker, 65534, "name=b0b");
+	own = raw_hello(broker, "name=al1ce");
+	raw_send(bob, "#s SAY @al1ce\none");
+	raw_expect(bob, "#s * 1");
+	raw_send(bob, "#s SAY @al1ce\ntwo");
+	raw_expect(bob, "#s * 2");
+	alice = start_named(broker, "al1ce");
+	terminal_wait(alice, "-- conversations: @b0b (2 unread); /join @NAME shows one");
+	raw_send(own, "#s SEEN @b0b");
+	raw_expect(own, "#s * 0 other=2");
+	raw_send(bob, "#j JOIN @al1ce presence");
+	raw_expect(bob, "#j * 3 ~");
+	terminal_type(alice, "/join @b0b\r");
+	terminal_wait(alice, ": two");
+	raw_await(bob, "SEEN @al1ce+b0b al1ce 0 ~ seq=2");
+	again = start_named(broker, "al1ce");
+	terminal_wait(again, "-- conversations: @b0b; /join @NAME shows one");
+	/* as it comes */
+	raw_send(bob, "SAY @al1ce\nthree");
+	raw_await(bob, "MSG ~\nthree");
+	raw_await(bob, "SEEN @al1ce+b0b al1ce 0 ~ seq=3");
+	broker_stop(broker);
+}
+
 static void test_wrong_commands(void **state)
 {
 	static const struct {
@@ -568,6 +601,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		TERMINAL_TEST(test_rooms),
+		TERMINAL_TEST(test_unread),
 		TERMINAL_TEST(test_wrong_commands),
 		TERMINAL_TEST(test_direct_and_wall),
 		TERMINAL_TEST(test_completion),

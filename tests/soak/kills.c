@@ -189,9 +189,10 @@ static void check(unsigned k, const struct chat_event *event, uint64_t joined)
 			(unsigned long)message.number, message.life, (unsigned long)had_number,
 			(unsigned long)had_life);
 	/* to begin now is not to begin long ago */
-	if (had_life == 0 && message.number + 4 * WINDOW < before[i])
+	if (had_life == 0 && message.life == before[i] >> NUMBER_BITS &&
+		message.number + 4 * WINDOW < (before[i] & NUMBER_MASK))
 		die("publisher %u begins with %lu, %lu was said before", i,
-			(unsigned long)message.number, (unsigned long)before[i]);
+			(unsigned long)message.number, (unsigned long)(before[i] & NUMBER_MASK));
 	before[i] = 0;
 	heard[i] = place(message.life, message.number);
 	shared->readers[k].had[i] = heard[i];
@@ -214,7 +215,7 @@ static _Noreturn void receive(const struct broker *broker, unsigned k)
 
 	/* from here on publishers wait for it */
 	for (unsigned i = 0; i < N_PUBLISHERS; i++)
-		before[i] = shared->publishers[i].put;
+		before[i] = place(shared->publishers[i].life, shared->publishers[i].put);
 	begin(k);
 	shared->readers[k].is_coming = true;
 	if (chat_join(chat, ROOM, CHAT_NEW, 0, k < N_READERS - 1 ? CHAT_FAST : 0, NULL))

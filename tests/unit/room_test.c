@@ -9,6 +9,7 @@
 #include <cmocka.h>
 
 #include "broker/cursor.h"
+#include "broker/mark.h"
 #include "protocol/frame.h"
 
 struct house {
@@ -521,6 +522,35 @@ static void test_presence(void **state)
 	assert_int_equal(house->rooms.cursors.n_links, 0);
 }
 
+/* Of one user so many marks are kept: the one that was not moved for longest goes. */
+static void test_marks(void **state)
+{
+	struct house *house = *state;
+	struct user *user = house->user[0];
+	struct room *first = NULL, *second = NULL;
+	char name[16];
+
+	user->account->max[QUOTA_ROOMS] = 2 * MARKS_OF_ACCOUNT;
+	for (unsigned i = 0; i < MARKS_OF_ACCOUNT + 1; i++) {
+		struct room *room;
+
+		snprintf(name, sizeof name, "r%u", i);
+		assert_int_equal(rooms_get(&house->rooms, text_of(name), user, &room), 0);
+		assert_int_equal(room_move_mark(&house->rooms, room, user, i + 1), 1);
+		first = i == 0 ? room : first;
+		second = i == 1 ? room : second;
+		/* the first one is moved again, before there is one too many */
+		if (i == MARKS_OF_ACCOUNT - 1) {
+			assert_int_equal(room_move_mark(&house->rooms, first, user, 1), 0);
+			assert_int_equal(room_move_mark(&house->rooms, first, user, 9), 1);
+		}
+	}
+	assert_int_equal(user->account->n_marks, MARKS_OF_ACCOUNT);
+	assert_int_equal(room_mark(&house->rooms, first, user->uid), 9);
+	assert_int_equal(room_mark(&house->rooms, second, user->uid), 0);
+	assert_int_equal(room_mark(&house->rooms, first, house->user[1]->uid), 0);
+}
+
 int main(void)
 {
 	static const struct {
@@ -538,6 +568,7 @@ int main(void)
 		{ "ceiling empties", test_ceiling_empties },
 		{ "owners", test_owners },
 		{ "conversations", test_conversations },
+		{ "marks", test_marks },
 		{ "expire", test_expire },
 		{ "presence", test_presence },
 	};
