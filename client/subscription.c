@@ -167,6 +167,8 @@ static int subscription_miss(
 	return 1;
 }
 
+static void subscription_look(struct chat *chat, struct subscription *subscription);
+
 /* ---- what the stream says ---- */
 
 /* "RING room NAME UID [of=USER] p=PUB nonce=HEX at=POS seq=SEQ [resync=N]" */
@@ -312,6 +314,7 @@ static int deliver_end(struct chat *chat, const struct announcement *a, struct c
 		subscription->state = SUBSCRIPTION_ENDING;
 		subscription->owes_took = chat->inbox.n_downs == 0;
 		subscription->until = a->seq;
+		subscription_look(chat, subscription); /* or it is at the end already */
 		return 0; /* TOOK follows when it was read to its end */
 	}
 	is_gap = subscription_misses(subscription, a->seq);

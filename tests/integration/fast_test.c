@@ -496,6 +496,7 @@ static void test_polled(void **state)
 	struct chat *chat = open_named(broker, "sp3aker"), *reader = open_named(broker, "r3ader");
 	struct chat_event event;
 	unsigned next = 1;
+	struct raw *raw;
 	char body[16];
 	pid_t pid;
 	int fd;
@@ -523,8 +524,16 @@ static void test_polled(void **state)
 		if (next <= 300)
 			assert_true(wait_fd(fd, POLLIN, clock_ms() + DEADLINE_MS));
 	}
+	/* what is behind the end of the ring waits for TOOK, and nothing else comes */
 	kill(pid, SIGKILL);
 	child_expect_kill(pid);
+	raw = raw_hello(broker, "name=t3ster");
+	raw_send(raw, "#s SAY room\nplain");
+	raw_expect(raw, "#s * ~");
+	while (chat_receive(reader, &event, 0) == 0)
+		assert_true(wait_fd(fd, POLLIN, clock_ms() + DEADLINE_MS));
+	assert_int_equal(event.type, CHAT_MESSAGE);
+	assert_memory_equal(event.body, "plain", 5);
 	chat_close(chat);
 	chat_close(reader);
 	broker_stop(broker);
