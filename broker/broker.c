@@ -88,10 +88,11 @@ struct text broker_room_row(const struct broker *broker, const struct room *room
 	int n;
 
 	n = snprintf(row, BROKER_ROW_MAX,
-		"%.*s readers=%u first=%lu next=%lu bytes=%lu owner=%u rate=%u", (int)target.len,
+		"%.*s readers=%u first=%lu next=%lu bytes=%lu owner=%u rate=%u%s", (int)target.len,
 		target.data, room->n_cursors, (unsigned long)room->log.first,
 		(unsigned long)room->log.next, (unsigned long)room->log.bytes, room->owner->uid,
-		meter_rate(&room->appended, broker->users.second));
+		meter_rate(&room->appended, broker->users.second),
+		room->is_ephemeral ? " mode=ephemeral" : "");
 	return (struct text){ row, (size_t)n };
 }
 

@@ -611,6 +611,24 @@ static bool fast_has_drained(struct session *session)
 	return false;
 }
 
+bool fast_is_ahead(const struct session *session, const struct room *room)
+{
+	for (unsigned i = 0; i < RINGS_MAX; i++) {
+		const struct feed *feed = session->fast->feeds[i];
+
+		if (feed && feed->room == room && feed->is_archived && ring_is_ready(&feed->reader))
+			return true;
+	}
+	return false;
+}
+
+bool fast_must_wait(struct session *session, const struct room *room)
+{
+	/* with the bell, this request has waited already */
+	return (session->fast->has_bell || fast_is_ahead(session, room)) &&
+	       !fast_has_drained(session);
+}
+
 int fast_bell(struct session *session, const struct frame *frame)
 {
 	if (!session->fast) {

@@ -99,6 +99,14 @@ void fast_turn(struct fast *fast);
 /* Something was put in FEED: wake the readers that only the broker can wake. */
 void fast_relay(struct feed *feed);
 
+/* Has SESSION put more into its ring of ROOM than was archived? What it says by the socket is
+ * behind that. */
+bool fast_is_ahead(const struct session *session, const struct room *room);
+
+/* Then the request in hand waits until that is archived: DISPATCH_E_WAIT, and it is asked
+ * again. */
+bool fast_must_wait(struct session *session, const struct room *room);
+
 /* N more descriptors, or fewer, are kept for it. */
 void fast_hold(struct fast *fast, int n);
 

@@ -198,7 +198,7 @@ static int feed_append(struct feed *feed, const struct ring_message *message)
 	struct users *users = &fast->broker->users;
 	struct quota_account *account = fast->user->account;
 	struct text body = { message->payload, message->len };
-	uint64_t said_next = feed->room->said_next, seq;
+	uint64_t said_next = feed->room->said_next;
 	char id[NUMBER_DECIMAL_MAX];
 	int r;
 
@@ -211,7 +211,7 @@ static int feed_append(struct feed *feed, const struct ring_message *message)
 		return FEED_E_LATER;
 	}
 	r = room_append(&fast->broker->rooms, feed->room, &fast->author,
-		(struct text){ id, number_put(id, message->ref) }, message->ref, body, &seq);
+		(struct text){ id, number_put(id, message->ref) }, message->ref, body, NULL);
 	feed->error = MAX(-r, 0);
 	if (r < 0)
 		return FEED_E_LATER;
@@ -219,7 +219,7 @@ static int feed_append(struct feed *feed, const struct ring_message *message)
 	feed->room->said_next = said_next;
 	if (r == 0) {
 		feed_mark(feed, message->seq);
-		followers_pass(feed, message->seq, seq);
+		followers_pass(feed, message->seq, feed->room->log.next - 1);
 	}
 	if (r > 0) /* said before, by the socket or through an earlier broker */
 		return 0;

@@ -515,5 +515,6 @@ int followers_flush(struct cursor *cursor)
 		if (r < 0)
 			return r;
 	}
-	return followers_hold(cursor);
+	/* one that could not be told misses something now, which comes first */
+	return followers_hold(cursor) || followers_catching(cursor);
 }

@@ -283,6 +283,8 @@ int handle_say_in(struct session *session, const struct frame *frame, struct tex
 	if (room_is_conversation(room))
 		reader_join_direct(broker, room);
 	room_sweep_feeds(room, NULL, broker->rooms.time);
+	if (session->fast && fast_must_wait(session, room))
+		return DISPATCH_E_WAIT;
 	r = room_append(&broker->rooms, room, &session->author, id, value, body, &seq);
 	if (r == 0) {
 		session_count_said(session, room, body.len);
@@ -352,6 +354,8 @@ bool handle_say_again(struct session *session, struct text packet)
 		(id.len > 0 && !session->author.has_publisher) || !session_may_say(session))
 		return false;
 	room_sweep_feeds(room, NULL, rooms->time);
+	if (session->fast && fast_is_ahead(session, room))
+		return false;
 	r = room_append(rooms, room, &session->author, id, value, body, &seq);
 	if (r == 0)
 		session_count_said(session, room, body.len);

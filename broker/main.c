@@ -292,7 +292,10 @@ static int clean_ipc(const struct broker_config *config)
 
 	r = node_lock(&lock, config->socket, why);
 	if (r) {
-		fprintf(stderr, "chat-broker: %s\n", r > 0 ? why : strerror(-r));
+		if (r > 0)
+			fprintf(stderr, "chat-broker: %s\n", why);
+		else
+			fprintf(stderr, "chat-broker: %s.lock: %s\n", config->socket, strerror(-r));
 		return r == NODE_E_HELD ? EX_TEMPFAIL : EX_CANTCREAT;
 	}
 	r = ipc_clean(config->socket);

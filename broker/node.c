@@ -104,7 +104,7 @@ static int lock_try(const char *path, int *ret_fd, char why[static NODE_WHY_MAX]
 			O_CLOEXEC,
 		0600);
 	if (fd < 0) {
-		if (errno == EEXIST || errno == ENOENT)
+		if (errno == EEXIST || (errno == ENOENT && !is_new))
 			return -EAGAIN;
 		if (errno == ELOOP && node_check(path, S_IFREG, why) == NODE_E_FOREIGN)
 			return NODE_E_FOREIGN;

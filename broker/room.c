@@ -349,7 +349,8 @@ int room_append(struct rooms *rooms, struct room *room, const struct author *aut
 		if (!publisher)
 			return -ENOMEM;
 		if (value <= publisher->id)
-			return room_find_message(room, publisher, author, value, ret_seq);
+			return ret_seq ? room_find_message(room, publisher, author, value, ret_seq)
+				       : ROOM_E_DUPLICATE;
 	}
 	/* one room may be all there is, but not more */
 	r = log_reserve(&room->log, MSG_LINE_MAX + body.len,
@@ -377,7 +378,8 @@ int room_append(struct rooms *rooms, struct room *room, const struct author *aut
 	} else if (!list_is_linked(&room->dirty_link)) {
 		list_append(&rooms->dirty, &room->dirty_link);
 	}
-	*ret_seq = room->log.next - 1;
+	if (ret_seq)
+		*ret_seq = room->log.next - 1;
 	room->said_next = room->log.next;
 	return 0;
 }

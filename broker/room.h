@@ -135,6 +135,7 @@ struct author {
 void rooms_take_up(struct rooms *rooms, uint64_t time);
 
 /* Append one message. ID is the text of id=, len 0 when there is none, VALUE its
- * number. Returns 0 or ROOM_E_DUPLICATE with the number, ROOM_E_OLD, -ENOMEM. */
+ * number. Returns 0 or ROOM_E_DUPLICATE with the number, ROOM_E_OLD, -ENOMEM. RET_SEQ may be
+ * NULL: what was said before is then not looked for, and never ROOM_E_OLD. */
 int room_append(struct rooms *rooms, struct room *room, const struct author *author, struct text id,
 	uint64_t value, struct text body, uint64_t *ret_seq);

@@ -277,9 +277,10 @@ static int deliver_join(struct chat *chat, const struct frame *frame, struct cha
 		return DELIVERY_E_JUNK;
 	cursor_settle(cursor, false);
 	cursor->is_ephemeral = text_equal(frame_get(frame, 1, "mode"), TEXT("ephemeral"));
-	if (cursor->state == CURSOR_RESUMING)
+	if (cursor->state == CURSOR_RESUMING) {
 		cursor_place_again(cursor, next, log);
-	else {
+		subscriptions_serve(chat, cursor);
+	} else {
 		subscriptions_restart(chat, cursor);
 		cursor_place(cursor, next, log, serial == cursor->serial_last ? cursor->asked : 0);
 	}

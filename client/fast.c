@@ -261,6 +261,12 @@ static void fast_make_sleeper(struct chat *chat)
 	fast->is_waker_due = true;
 }
 
+/* A semaphore can be cut under who has it mapped by whoever may write it: only our own. */
+static bool fast_may_open(const struct chat *chat, const char *name)
+{
+	return name[0] == '/' && chat->broker_uid == geteuid();
+}
+
 /* "PAGE wake=NAME" */
 static void arrive_page(struct chat *chat, const struct frame *frame)
 {
@@ -269,7 +275,11 @@ static void arrive_page(struct chat *chat, const struct frame *frame)
 	char name[WAKER_NAME_MAX];
 	int fd = session_take_arrived_fd(chat);
 
-	sealed_close(&fast->control);
+	if (fast->control.at) { /* gates point into it */
+		session_drop_fd(fd);
+		session_lose(chat, "the broker passed a second page");
+		return;
+	}
 	if (fd < 0 || sealed_map(&fast->control, fd, chat->broker_uid, sizeof(struct control_page),
 			      sizeof(struct control_page)) < 0) {
 		session_drop_fd(fd);
@@ -282,7 +292,7 @@ static void arrive_page(struct chat *chat, const struct frame *frame)
 	fast->n_tooks++;
 	fast->bell_seen = fast_page(fast)->bell - 1;
 	snprintf(name, sizeof name, "%.*s", (int)MIN(wake.len, sizeof name - 1), wake.data);
-	if (fast->is_polled || name[0] != '/' || sleeper_open(&fast->sleeper, name) < 0)
+	if (fast->is_polled || !fast_may_open(chat, name) || sleeper_open(&fast->sleeper, name) < 0)
 		fast_make_sleeper(chat);
 }
 
@@ -322,7 +332,8 @@ static void arrive_sleeper(struct chat *chat, const struct frame *frame)
 	}
 	snprintf(name, sizeof name, "%.*s", (int)MIN(wake.len, sizeof name - 1),
 		wake.data ? wake.data : "");
-	r = name[0] == '/' ? waker_open(&waker, name) : waker_take(&waker, fd, page_fd, chat->uid);
+	r = fast_may_open(chat, name) ? waker_open(&waker, name)
+				      : waker_take(&waker, fd, page_fd, chat->uid);
 	if (r < 0) {
 		session_drop_fd(fd);
 		session_drop_fd(page_fd);

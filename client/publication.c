@@ -272,8 +272,9 @@ static uint64_t publication_first(const struct publication *publication, uint64_
 	buffer = malloc(RING_BUFFER_MIN); /* that of a packet may have one in it */
 	if (!buffer)
 		return first;
-	(void)ring_reader_init(&peek, publication->memory.at, publication->memory.len, gate, 0);
-	if (ring_get(&peek, buffer, RING_BUFFER_MIN, 1, &batch) == 0 &&
+	if (ring_reader_init(&peek, publication->memory.at, publication->memory.len, gate, 0) ==
+			0 &&
+		ring_get(&peek, buffer, RING_BUFFER_MIN, 1, &batch) == 0 &&
 		ring_batch_next(&batch, &message)) {
 		*ret_seq = message.seq;
 		first = gate;

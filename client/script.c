@@ -268,6 +268,8 @@ static int say(const struct settings *settings, const char *target, int argc, ch
 
 	if (r)
 		return r;
+	if (settings->ephemeral && !settings->fast)
+		return complain_usage("--ephemeral goes with --fast");
 	if (settings->until_seen && !text_is_direct(text_of(target)))
 		return complain_usage("--until-seen is for @NAME");
 	if (settings->has_timeout && !settings->until_seen)
@@ -446,6 +448,8 @@ int script_listen(const struct settings *settings, int argc, char **argv)
 		return complain_usage("--json and --raw exclude each other");
 	if (settings->has_last && settings->has_since)
 		return complain_usage("--last and --since exclude each other");
+	if (settings->ephemeral && !settings->fast)
+		return complain_usage("--ephemeral goes with --fast");
 	for (int i = 0; i < argc && !r; i++)
 		r = script_check_target(argv[i]);
 	if (r)

@@ -81,6 +81,14 @@ void subscription_settle(struct chat *chat, struct subscription *subscription)
 	subscription->owes_took = false;
 }
 
+/* What comes through the socket was delivered up to where the cursor stands; so was, then,
+ * what was archived before that. */
+static void subscription_has_all(struct subscription *subscription)
+{
+	subscription->since = subscription->cursor->next;
+	subscription->since_log = subscription->cursor->log;
+}
+
 uint64_t subscriptions_suspend(
 	struct chat *chat, const struct cursor *cursor, uint64_t next, uint64_t log)
 {
@@ -93,18 +101,22 @@ uint64_t subscriptions_suspend(
 		subscription->n_resyncs = 0;
 		if (!cursor->is_ephemeral)
 			subscription_lose(subscription);
+		/* the broker did not know of the ring: so what there was came from the log */
+		if (subscription->state == SUBSCRIPTION_LOST && subscription->is_served)
+			subscription_has_all(subscription);
+		subscription->is_served = false;
 		if (subscription->state == SUBSCRIPTION_LOST && subscription->since_log == log)
 			next = MIN(next, subscription->since);
 	}
 	return next;
 }
 
-/* What comes through the socket was delivered up to where the cursor stands; so was, then,
- * what was archived before that. */
-static void subscription_has_all(struct subscription *subscription)
+void subscriptions_serve(struct chat *chat, const struct cursor *cursor)
 {
-	subscription->since = subscription->cursor->next;
-	subscription->since_log = subscription->cursor->log;
+	for (unsigned i = 0; i < chat->fast.n_subscriptions; i++)
+		if (chat->fast.subscriptions[i].memory.at &&
+			chat->fast.subscriptions[i].cursor == cursor)
+			chat->fast.subscriptions[i].is_served = true;
 }
 
 void subscriptions_note_gap(struct chat *chat, const struct cursor *cursor)
@@ -206,6 +218,27 @@ static uint64_t subscriptions_read(const struct chat *chat, uint64_t nonce)
 	return 0;
 }
 
+/* Make a place of one whose publisher did not come again since the cursor was joined again,
+ * and in which there is nothing more. NULL when there is none. */
+static struct subscription *subscription_evict(struct chat *chat)
+{
+	for (unsigned i = 0; i < chat->fast.n_subscriptions; i++) {
+		struct subscription *subscription = &chat->fast.subscriptions[i];
+
+		if (!subscription->memory.at || !subscription->is_served)
+			continue;
+		subscription_look(chat, subscription);
+		if (subscription->memory.at &&
+			(subscription->state != SUBSCRIPTION_LOST &&
+				(subscription->has_head || ring_is_ready(&subscription->reader))))
+			continue;
+		subscription_close(chat, subscription);
+		chat->fast.n_subscriptions = MAX(chat->fast.n_subscriptions, i + 1);
+		return subscription;
+	}
+	return NULL;
+}
+
 static struct subscription *subscription_free_place(struct chat *chat)
 {
 	struct fast *fast = &chat->fast;
@@ -215,7 +248,7 @@ static struct subscription *subscription_free_place(struct chat *chat)
 			fast->n_subscriptions = MAX(fast->n_subscriptions, i + 1);
 			return &fast->subscriptions[i];
 		}
-	return NULL;
+	return subscription_evict(chat);
 }
 
 /* Map what came with the frame. NULL when that can not be. */
@@ -276,6 +309,7 @@ static int deliver_ring(struct chat *chat, const struct announcement *a, struct 
 		return 0;
 	}
 	/* it has it already: from an earlier connection, or it was lost */
+	subscription->is_served = false;
 	session_drop_fd(session_take_fd(chat));
 	if (subscription->is_distrusted) { /* the log serves it from here on */
 		subscription_close(chat, subscription);
@@ -306,6 +340,8 @@ static int deliver_end(struct chat *chat, const struct announcement *a, struct c
 		subscription_find(chat, cursor, (uid_t)a->uid, a->label);
 	bool is_gap;
 
+	if (subscription)
+		subscription->is_served = false;
 	if (!subscription || subscription->is_resync_due || a->resync < subscription->n_resyncs) {
 		subscription_confirm(chat, true);
 		return 0;
@@ -356,7 +392,9 @@ int subscription_gap(struct chat *chat, const struct frame *frame, struct cursor
 		!number_parse_hex(p, &label) || !number_parse(seq_word, &seq))
 		return 0;
 	subscription = subscription_find(chat, cursor, (uid_t)uid, label);
-	return subscription && subscription_misses(subscription, seq) &&
+	/* one that is read has it, or finds out itself */
+	return subscription && subscription->state == SUBSCRIPTION_LOST &&
+	       subscription_misses(subscription, seq) &&
 	       subscription_miss(subscription, seq, ret_event);
 }
 
@@ -400,8 +438,10 @@ static void subscription_look(struct chat *chat, struct subscription *subscripti
 		if (ring_batch_next(&subscription->batch, &subscription->head)) {
 			subscription->has_head = subscription->head.ref > subscription->last;
 			if (!subscription->has_head) {
-				subscription->next = subscription->read =
-					subscription->head.seq + 1;
+				subscription->read =
+					MAX(subscription->read, subscription->head.seq + 1);
+				subscription->next =
+					MAX(subscription->next, subscription->head.seq + 1);
 				subscription->is_loose = false;
 			}
 			n_batches--; /* was counted when it was read */

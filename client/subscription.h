@@ -38,6 +38,7 @@ struct subscription {
 	struct ring_message head;                          /* the next to be delivered */
 	bool has_head;
 	bool is_resync_due;
+	bool is_served;    /* by the log, since its cursor was joined again: RING did not come */
 	unsigned n_lapped; /* times in a row, without a record between */
 	bool is_distrusted;
 	unsigned n_resyncs; /* that were sent: what was told before the last does not hold */
@@ -85,6 +86,9 @@ static inline uint64_t subscription_since(const struct subscription *subscriptio
 {
 	return subscription->since_log == log ? subscription->since : 0;
 }
+
+/* It was joined again: until RING comes, what its publishers say comes from the log. */
+void subscriptions_serve(struct chat *chat, const struct cursor *cursor);
 
 /* The cursor is joined again, at NEXT of LOG: rings of a room that is kept are not read
  * until they are told again, and what they still had comes from the log. Returns where it

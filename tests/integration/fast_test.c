@@ -11,6 +11,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "protocol/control.h"
 #include "protocol/ring.h"
 
 #define NOBODY 65534
@@ -319,6 +320,28 @@ static void test_flood(void **state)
 	if (n_gaps == 0)
 		print_message("it missed nothing here\n");
 	child_expect_exit(pid, 0);
+	chat_close(reader);
+	broker_stop(broker);
+}
+
+/* Publishers that went while the reader was away, too, take no place for good. */
+static void test_publishers_go(void **state)
+{
+	struct broker *broker = broker_start(NULL);
+	struct chat *reader = open_named(broker, "r3ader");
+
+	join_fast(reader, "room", CHAT_FAST);
+	for (unsigned i = 0; i < RINGS_MAX + 2; i++) {
+		struct chat *chat = open_named(broker, "sp3aker");
+
+		warm_up(chat, reader, "room", CHAT_FAST);
+		broker_kill9(broker);
+		chat_close(chat);
+		broker_spawn_here(broker, NULL);
+		broker_wait_ready(broker);
+		while (await_event(reader, CHAT_UP).type != CHAT_UP)
+			;
+	}
 	chat_close(reader);
 	broker_stop(broker);
 }
@@ -705,6 +728,7 @@ int main(void)
 		TEST(test_lapped_archived),
 		TEST(test_retention),
 		TEST(test_flood),
+		TEST(test_publishers_go),
 		TEST(test_publisher_gone),
 		TEST(test_broker_killed),
 		TEST(test_no_shm),

@@ -238,6 +238,29 @@ static void test_two_are_missed(void **state)
 	broker_stop(broker);
 }
 
+/* What a publisher says by the socket is behind all that it has put, however much that is. */
+static void test_ring_and_socket(void **state)
+{
+	struct broker *broker = broker_start(NULL);
+	struct raw *raw = raw_join(broker, "name=t3ster", "room");
+	struct publisher publisher;
+
+	publisher_open(&publisher, broker, "room");
+	broker_signal(broker, SIGSTOP);
+	for (unsigned i = 1; i <= 1000; i++)
+		publisher_put(&publisher, i, "x");
+	raw_send(publisher.raw, "#s SAY room id=1001\nsocket");
+	raw_send(publisher.raw, "#b BELL");
+	broker_signal(broker, SIGCONT);
+	raw_expect(publisher.raw, "#s * 1001");
+	raw_expect(publisher.raw, "#b *");
+	for (unsigned i = 1; i <= 1000; i++)
+		raw_expect(raw, "MSG room %u ~:%u\nx", i, i);
+	raw_expect(raw, "MSG room 1001 ~\nsocket");
+	publisher_close(&publisher);
+	broker_stop(broker);
+}
+
 /* A publisher that comes again offers what it has: who came meanwhile does not get what was
  * said before. */
 static void test_offered_again(void **state)
@@ -486,6 +509,7 @@ int main(void)
 		TEST(test_resync),
 		TEST(test_after_the_end),
 		TEST(test_two_are_missed),
+		TEST(test_ring_and_socket),
 		TEST(test_offered_again),
 		TEST(test_retention),
 		TEST(test_left_and_thrown_out),

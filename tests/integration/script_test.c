@@ -360,6 +360,8 @@ static void test_wrong_usage(void **state)
 		{ "history", "UPPER" },
 		{ "history", "--last", "1", "--since", "1h", "lobby" },
 		{ "find" },
+		{ "say", "--ephemeral", "lobby", "x" },
+		{ "listen", "--ephemeral", "lobby" },
 		{ "unread", "lobby" },
 		{ "say", "--until-seen", "lobby", "x" },
 		{ "say", "--timeout", "1", "@bob", "x" },

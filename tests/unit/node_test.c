@@ -212,6 +212,7 @@ static void test_lock_left_over(void **state)
 	assert_int_equal(strtol(content, NULL, 10), getpid());
 	assert_null(strstr(content, "much"));
 	node_unlock(&lock);
+	assert_int_equal(node_lock(&lock, "/no/such/directory/socket", why), -ENOENT);
 }
 
 /* What squats on the lock's path is not followed, opened, changed or removed. */
