@@ -284,6 +284,8 @@ static struct subscription *subscription_open(
 	memcpy(fresh.of, a->of.data ? a->of.data : "", a->of.data ? a->of.len : 0);
 	fresh.read = subscriptions_read(chat, a->nonce);
 	fresh.next = MAX(a->seq, fresh.read);
+	fresh.mark_pos = a->pos;
+	fresh.mark_time = link_time();
 	subscription_has_all(&fresh);
 	fresh.last = seen_highest(&cursor->seen, fresh.uid, fresh.label);
 	*subscription = fresh;
@@ -417,6 +419,23 @@ static void subscription_repair(struct subscription *subscription, int outcome)
 	subscription->is_resync_due = true; /* first, and then TOOK: it is to be told again */
 }
 
+/* Who says that it spoke before all others is not heard before them for ever. */
+static void subscription_move_floor(struct subscription *subscription)
+{
+	const struct ring_reader *reader = &subscription->reader;
+
+	if (reader->pos - subscription->mark_pos < reader->capacity)
+		return;
+	subscription->floor = subscription->mark_time;
+	subscription->mark_pos = reader->pos;
+	subscription->mark_time = link_time();
+}
+
+static uint64_t subscription_time(const struct subscription *subscription)
+{
+	return MAX(subscription->head.time, subscription->floor);
+}
+
 static bool subscription_has_ended(const struct subscription *subscription)
 {
 	return subscription->state == SUBSCRIPTION_ENDING && subscription->until > 0 &&
@@ -465,6 +484,7 @@ static void subscription_look(struct chat *chat, struct subscription *subscripti
 			return;
 		}
 		subscription->n_lapped = 0;
+		subscription_move_floor(subscription);
 	} while (!subscription->has_head && ++n_batches < TURN_BATCHES);
 }
 
@@ -511,7 +531,7 @@ static struct subscription *subscriptions_first(struct chat *chat)
 
 		subscription_look(chat, subscription);
 		if (subscription->has_head &&
-			(!first || subscription->head.time < first->head.time))
+			(!first || subscription_time(subscription) < subscription_time(first)))
 			first = subscription;
 	}
 	return first;

@@ -47,8 +47,11 @@ struct subscription {
 	uint64_t next;      /* record behind it, by whichever way it came; 0: not known */
 	/* Of the log of that number, what is before SINCE was delivered. */
 	uint64_t since, since_log;
-	uint64_t read;  /* record behind the last that it had from the ring */
-	bool is_loose;  /* after it was lost: what begins now may be beyond that */
+	uint64_t read; /* record behind the last that it had from the ring */
+	bool is_loose; /* after it was lost: what begins now may be beyond that */
+	/* What is read now was put after FLOOR, whatever time it says: for at MARK_TIME, when the
+	 * reader stood at MARK_POS, there was no more than one ring ahead of it. */
+	uint64_t floor, mark_pos, mark_time;
 	uint64_t until; /* while ENDING; 0: to where it is empty */
 };
 

@@ -1,6 +1,7 @@
 /* fast_test.c - libchat's fast path with the real broker: what goes through rings, and what
  * becomes of it when anybody is slow, gone, killed, or somebody else. libchat(3), The fast
  * path; chat-ring(7). */
+#include "tests/integration/fast.h"
 #include "tests/integration/talk.h"
 
 #include <poll.h>
@@ -107,6 +108,26 @@ static void await_ring(struct raw *raw, struct chat *chat, struct chat *reader, 
 		if (clock_ms() > until)
 			fail_msg("no ring is like %s", pattern);
 	}
+}
+
+/* The reader must come to have taken so many rings. */
+static void await_rings(struct raw *raw, struct chat *chat, struct chat *reader, unsigned n)
+{
+	uint64_t until = clock_ms() + DEADLINE_MS;
+	unsigned n_taken;
+
+	do {
+		struct chat_event event;
+		struct text frame;
+
+		assert_int_equal(chat_receive(chat, &event, 0), 0);
+		assert_int_equal(chat_receive(reader, &event, 0), 0);
+		n_taken = 0;
+		raw_send(raw, "#r STATS rings");
+		while (!pattern_matches("#r * ~", frame = raw_next(raw)))
+			n_taken += pattern_matches("#r + ~ readers=1 ~", frame);
+		assert_true(clock_ms() < until);
+	} while (n_taken < n);
 }
 
 /* What everybody reads is the same, in one order: through the ring, from the log, and by
@@ -320,6 +341,34 @@ static void test_flood(void **state)
 	if (n_gaps == 0)
 		print_message("it missed nothing here\n");
 	child_expect_exit(pid, 0);
+	chat_close(reader);
+	broker_stop(broker);
+}
+
+/* One that says it spoke before everybody is heard before them for two rings at the most. */
+static void test_liar(void **state)
+{
+	struct broker *broker = broker_start(NULL);
+	struct chat *chat = open_named(broker, "sp3aker"), *reader = open_named(broker, "r3ader");
+	struct raw *raw = raw_hello(broker, "name=t3ster");
+	struct publisher liar;
+	struct chat_event event = { 0 };
+	unsigned n = 0;
+
+	join_fast(reader, "room", FREE);
+	warm_up(chat, reader, "room", FREE);
+	publisher_open_as(&liar, broker, "room", "name=li4r batch pub=abc");
+	liar.writer.gate = NULL;
+	await_rings(raw, chat, reader, 2);
+	put(chat, "room", FREE, "the truth");
+	while (event.len != strlen("the truth")) {
+		assert_int_equal(ring_put(&liar.writer, 0, ++n, "a lie", 5), 0);
+		event = next_event(reader);
+		assert_int_equal(event.type, CHAT_MESSAGE);
+		assert_true(n < 3 * RING_CAPACITY_MIN / RING_LINE);
+	}
+	publisher_close(&liar);
+	chat_close(chat);
 	chat_close(reader);
 	broker_stop(broker);
 }
@@ -728,6 +777,7 @@ int main(void)
 		TEST(test_lapped_archived),
 		TEST(test_retention),
 		TEST(test_flood),
+		TEST(test_liar),
 		TEST(test_publishers_go),
 		TEST(test_publisher_gone),
 		TEST(test_broker_killed),

@@ -195,14 +195,26 @@ static int seal(int fd, int seals)
 	return again;
 }
 
-static int make_memfd(size_t len, int seals, bool is_whole)
+/* A ring in all but what a test makes of it. */
+static int make_ring(size_t len, bool is_whole)
 {
 	int fd = memfd_create("test", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+	struct ring_writer writer;
+	void *at;
 
 	assert_int_equal(ftruncate(fd, (off_t)len), 0);
-	for (size_t at = 0; is_whole && at < len; at += 4096)
-		assert_int_equal(pwrite(fd, "", 1, (off_t)at), 1);
-	return seal(fd, seals);
+	for (size_t page = 0; is_whole && page < len; page += 4096)
+		assert_int_equal(pwrite(fd, "", 1, (off_t)page), 1);
+	at = mmap(NULL, RING_HEADER_LEN, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+	assert_ptr_not_equal(at, MAP_FAILED);
+	ring_writer_init(&writer, at, RING_CAPACITY_MIN, 1);
+	munmap(at, RING_HEADER_LEN);
+	return fd;
+}
+
+static int make_memfd(size_t len, int seals, bool is_whole)
+{
+	return seal(make_ring(len, is_whole), seals);
 }
 
 static int bad_unsealed(void)
@@ -223,9 +235,8 @@ static int bad_sparse(void)
 /* As many blocks as if it were whole, but behind its end. */
 static int bad_hole(void)
 {
-	int fd = memfd_create("test", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+	int fd = make_ring(FAST_RING_LEN, false);
 
-	assert_int_equal(ftruncate(fd, FAST_RING_LEN), 0);
 	assert_int_equal(fallocate(fd, FALLOC_FL_KEEP_SIZE, FAST_RING_LEN, 2 * FAST_RING_LEN), 0);
 	return seal(fd, ALL_SEALS);
 }
@@ -257,16 +268,16 @@ static int bad_size(void)
 
 static int bad_header(void)
 {
-	return make_memfd(FAST_RING_LEN, ALL_SEALS, true);
+	int fd = make_ring(FAST_RING_LEN, true);
+
+	assert_int_equal(pwrite(fd, "", 1, 0), 1); /* of its magic */
+	return seal(fd, ALL_SEALS);
 }
 
 static int bad_writable(void)
 {
-	int fd = memfd_create("test", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+	int fd = make_ring(FAST_RING_LEN, true);
 
-	assert_int_equal(ftruncate(fd, FAST_RING_LEN), 0);
-	for (off_t at = 0; at < (off_t)FAST_RING_LEN; at += 4096)
-		assert_int_equal(pwrite(fd, "", 1, at), 1);
 	assert_int_equal(fcntl(fd, F_ADD_SEALS, ALL_SEALS), 0);
 	return fd;
 }
@@ -338,6 +349,14 @@ static void test_bad_rings(void **state)
 	raw_send(raw, "#r STATS rings");
 	raw_expect(raw, "#r * 0");
 	assert_int_equal(broker_descriptors(broker), n_before);
+	/* and what is as it should be is taken */
+	{
+		int fd = make_memfd(FAST_RING_LEN, ALL_SEALS, true);
+
+		raw_send_fds(raw, &fd, 1, "#g RING room nonce=1");
+		raw_expect(raw, "#g * slot=0");
+		close(fd);
+	}
 	broker_stop(broker);
 }
 
