@@ -66,6 +66,7 @@ struct broker {
 	struct meter appended, delivered; /* of all, as they were when the second began */
 
 	struct passed passed; /* with the packet in hand */
+	uint64_t n_revoked;   /* times that rings were taken from readers */
 	uint64_t n_passed;    /* descriptors that are kept to be passed on */
 	uint64_t n_rings;     /* that were taken, since the start */
 

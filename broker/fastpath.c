@@ -375,7 +375,8 @@ void fast_set_gate(const struct feed *feed, uint64_t gate, int error)
 }
 
 /* What is wrong with an offer; NULL when nothing is. */
-static const char *offer_check(struct session *session, struct room *room, unsigned *ret_slot)
+static const char *offer_check(
+	struct session *session, struct room *room, bool is_again, unsigned *ret_slot)
 {
 	struct fast *fast = session->fast;
 
@@ -383,6 +384,9 @@ static const char *offer_check(struct session *session, struct room *room, unsig
 		return "FAST was not said, or its page was not taken";
 	if (room_is_conversation(room) || room_is_wall(room))
 		return "there are no rings in conversations and on the wall";
+	/* who may not read it any more may have it mapped */
+	if (is_again && session->broker->n_revoked > 0)
+		return "somebody was thrown out since it was made, most likely";
 	/* of this publisher, which is its user and label, whichever connection it has */
 	list_for_each (link, &room->feeds) {
 		const struct feed *feed = container_of(link, struct feed, room_link);
@@ -422,7 +426,8 @@ int fast_offer(struct session *session, const struct frame *frame, struct room *
 	struct sealed memory;
 	struct feed *feed;
 	unsigned slot = 0;
-	const char *why = offer_check(session, room, &slot);
+	bool is_again = frame_has(frame, 2, "again");
+	const char *why = offer_check(session, room, is_again, &slot);
 	int r;
 
 	if (why) {
@@ -442,8 +447,7 @@ int fast_offer(struct session *session, const struct frame *frame, struct room *
 		sealed_close(&memory);
 		return 0;
 	}
-	r = feed_new(
-		fast, slot, room, &memory, nonce, pos, seq, frame_has(frame, 2, "again"), &feed);
+	r = feed_new(fast, slot, room, &memory, nonce, pos, seq, is_again, &feed);
 	if (r) {
 		quota_discharge(account, QUOTA_RINGS, memory.len);
 		sealed_close(&memory);
@@ -662,6 +666,7 @@ static void feed_revoke(struct feed *feed, const struct session *reader)
 
 void fast_revoke(struct session *session)
 {
+	session->broker->n_revoked++;
 	list_for_each (link, &session->broker->feeds) {
 		struct feed *feed = container_of(link, struct feed, feeds_link);
 

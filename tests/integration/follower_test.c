@@ -348,6 +348,33 @@ static void test_left_and_thrown_out(void **state)
 	broker_stop(broker);
 }
 
+/* Nor may a ring come back that somebody had who was thrown out while it was away. */
+static void test_thrown_out_meanwhile(void **state)
+{
+	struct broker *broker = broker_start(NULL);
+	struct raw *raw = fast_join(broker, geteuid(), "room"), *again;
+	struct publisher publisher;
+
+	publisher_open(&publisher, broker, "room");
+	raw_expect(raw, "RING room ~");
+	raw_send(raw, "TOOK");
+	raw_close(publisher.raw);
+	raw_expect(raw, "UNRING room ~");
+	broker_ctl(broker, "KICK r3ader");
+	raw_await(raw, "BYE KICKED~");
+	again = raw_hello(broker, "name=sp3aker batch pub=abc");
+	fast_open(again);
+	raw_expect(again, "#t *");
+	raw_send_fds(again, &publisher.memory.fd, 1, "#g RING room nonce=7 at=0 seq=1 again");
+	raw_expect(again, "#g ! RING somebody was thrown out ~");
+	raw_send_fds(again, &publisher.memory.fd, 1, "#g RING room nonce=8");
+	raw_expect(again, "#g * slot=0");
+	raw_close(again);
+	sealed_close(&publisher.control);
+	sealed_close(&publisher.memory);
+	broker_stop(broker);
+}
+
 /* TOOK is for what was passed, even if a RESYNC overtook it. */
 static void test_resync_crosses(void **state)
 {
@@ -513,6 +540,7 @@ int main(void)
 		TEST(test_offered_again),
 		TEST(test_retention),
 		TEST(test_left_and_thrown_out),
+		TEST(test_thrown_out_meanwhile),
 		TEST(test_resync_crosses),
 		TEST(test_horizon_is_a_lie),
 		TEST(test_writes_on),
