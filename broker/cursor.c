@@ -99,7 +99,7 @@ bool cursor_is_behind(const struct cursor *cursor)
 		return true;
 	if (cursor->is_fast && (followers_hold(cursor) || followers_are_due(cursor)))
 		return !followers_hold(cursor);
-	return cursor->at.seq < cursor->room->log.next;
+	return cursor->at.seq < cursor->room->log.next || followers_place_is_due(cursor);
 }
 
 int cursor_ask_presence(struct cursor *cursor)

@@ -33,6 +33,7 @@ struct cursor {
 	struct room *room;
 	struct session *session;
 	struct log_cursor at;
+	uint64_t told;             /* its place, as it knows; see followers_tell_place() */
 	struct presence *presence; /* owned; NULL when it was not asked for */
 	uint64_t reset_from;       /* the since= that a reset is to answer; 0: none is */
 };

@@ -13,6 +13,9 @@
 #include "protocol/number.h"
 #include "protocol/record.h"
 
+/* Records, while retention has taken nothing; then it is half of what is kept. */
+#define TELL_PLACE_EVERY 1024
+
 /* ---- life ---- */
 
 /* Who wakes the reader is not the publisher any more. */
@@ -142,6 +145,29 @@ void followers_attach(struct feed *feed)
 	}
 }
 
+bool followers_place_is_due(const struct cursor *cursor)
+{
+	const struct log *log = &cursor->room->log;
+	uint64_t every = log->first > 1 ? (log->next - log->first) / 2 : TELL_PLACE_EVERY;
+
+	return cursor->is_fast && cursor->at.seq >= log->next &&
+	       cursor->at.seq - cursor->told > every;
+}
+
+int followers_tell_place(struct cursor *cursor)
+{
+	struct text room = room_target(cursor->room);
+	char line[TARGET_LEN_MAX + 32];
+	int n, r;
+
+	n = snprintf(line, sizeof line, "AT %.*s %lu", (int)room.len, room.data,
+		(unsigned long)cursor->at.seq);
+	r = output_send_text(cursor->session, (struct text){ line, (size_t)n });
+	if (r == 0)
+		cursor->told = cursor->at.seq;
+	return r;
+}
+
 void followers_pass(struct feed *feed, uint64_t ring_seq, uint64_t seq)
 {
 	list_for_each (link, &feed->followers) {
@@ -152,6 +178,8 @@ void followers_pass(struct feed *feed, uint64_t ring_seq, uint64_t seq)
 			seq >= follower->since && cursor->at.seq == seq) {
 			cursor->at = (struct log_cursor){ .seq = seq + 1 };
 			follower->behind = ring_seq + 1;
+			if (followers_place_is_due(cursor))
+				reader_schedule(cursor);
 		}
 	}
 }

@@ -85,6 +85,12 @@ void follower_refuse(struct follower *follower);
 /* Is there something for the cursor that is not a record behind where it stands? */
 bool followers_are_due(const struct cursor *cursor);
 
+/* A cursor that has all from rings is sent nothing, and so does not know how far the log is,
+ * from where it would join again: it is told before retention takes what it knows. Is that
+ * due, and tell it: 0 or -EAGAIN. */
+bool followers_place_is_due(const struct cursor *cursor);
+int followers_tell_place(struct cursor *cursor);
+
 /* Must CURSOR not go on before the reader took what was passed to it? What a publisher says
  * through the socket after its ring comes behind what is in that. */
 bool followers_hold(const struct cursor *cursor);

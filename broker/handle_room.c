@@ -220,6 +220,7 @@ int handle_join(struct session *session, const struct frame *frame)
 	cursor_place(cursor, &position);
 	/* it begins anew: what it was told of rings before does not hold where it stands now */
 	followers_part(cursor);
+	cursor->told = cursor->at.seq;
 	cursor->is_fast = session->fast && frame_has(frame, 2, "ring");
 	if (cursor->is_fast)
 		followers_join(cursor);

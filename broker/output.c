@@ -336,6 +336,8 @@ static int output_flush_fast(struct bundle *bundle, struct cursor *cursor)
 	r = followers_flush(cursor);
 	if (r == 0)
 		r = bundle_add_wanted(bundle, cursor, log, &cursor->at, NULL);
+	if (r == 0 && followers_place_is_due(cursor))
+		r = followers_tell_place(cursor);
 	return r < 0 ? r : 0;
 }
 

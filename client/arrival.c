@@ -234,6 +234,7 @@ int session_arrive(struct chat *chat, const struct frame *frame)
 	case VERB_REFUSE:
 		return arrive_refusal(chat, frame);
 	case VERB_GAP:
+	case VERB_AT:
 	case VERB_JOINED:
 	case VERB_PARTED:
 	case VERB_SEEN:

@@ -182,6 +182,20 @@ static int deliver_gap(struct chat *chat, const struct frame *frame, struct chat
 	return delivery_gap(ret_event, cursor, from, to, reason);
 }
 
+/* "AT room SEQ": what the log has before that came already, or comes from rings. */
+static int deliver_place(struct chat *chat, const struct frame *frame)
+{
+	struct cursor *cursor;
+	uint64_t seq;
+
+	if (frame->n_words < 3 || !number_parse(frame->word[2], &seq))
+		return DELIVERY_E_JUNK;
+	cursor = cursors_find(&chat->cursors, frame->word[1]);
+	if (cursor && cursor->state == CURSOR_UP && cursor->is_fast && !cursor->reset_due)
+		cursor->next = MAX(cursor->next, seq);
+	return DELIVERY_E_NONE;
+}
+
 /* "RING room ..." and "UNRING room ...": a ring begins or ends here. */
 static int deliver_ring(struct chat *chat, const struct frame *frame, struct chat_event *ret_event)
 {
@@ -366,6 +380,8 @@ static int deliver_other(struct chat *chat, struct text text, struct chat_event 
 	switch (frame.verb) {
 	case VERB_GAP:
 		return deliver_gap(chat, &frame, ret_event);
+	case VERB_AT:
+		return deliver_place(chat, &frame);
 	case VERB_CURSOR:
 		return deliver_cursor(chat, &frame);
 	case VERB_RING:

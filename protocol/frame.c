@@ -30,6 +30,7 @@ static const char *const verb_names[] = {
 	[VERB_STOP] = "STOP",
 	[VERB_MSG] = "MSG",
 	[VERB_GAP] = "GAP",
+	[VERB_AT] = "AT",
 	[VERB_CURSOR] = "CURSOR",
 	[VERB_JOINED] = "JOINED",
 	[VERB_PARTED] = "PARTED",

@@ -43,6 +43,7 @@ enum verb {
 	/* what the broker sends */
 	VERB_MSG,
 	VERB_GAP,
+	VERB_AT,
 	VERB_CURSOR,
 	VERB_JOINED,
 	VERB_PARTED,

@@ -251,6 +251,20 @@ static int bad_huge(void)
 	return seal(fd, ALL_SEALS);
 }
 
+/* Of another user. */
+static int bad_foreign(void)
+{
+	uid_t own = geteuid();
+	int fd;
+
+	if (own != 0) /* only root can make one */
+		return bad_hole();
+	assert_int_equal(seteuid(NOBODY), 0);
+	fd = make_memfd(FAST_RING_LEN, ALL_SEALS, true);
+	assert_int_equal(seteuid(own), 0);
+	return fd;
+}
+
 static int bad_small(void)
 {
 	return make_memfd(4096, ALL_SEALS, true);
@@ -312,6 +326,7 @@ static void test_bad_rings(void **state)
 		{ "sparse", bad_sparse },
 		{ "with a hole and blocks behind its end", bad_hole },
 		{ "of huge pages", bad_huge },
+		{ "of another user", bad_foreign },
 		{ "small", bad_small },
 		{ "large", bad_large },
 		{ "of another size", bad_size },
