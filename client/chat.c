@@ -444,13 +444,11 @@ PUBLIC int chat_join(struct chat *chat, const char *target, enum chat_from from,
 	return r;
 }
 
-PUBLIC int chat_part(struct chat *chat, const char *target)
+/* The cursor on TARGET; what is wrong is an error of the call. */
+static int chat_find_cursor(struct chat *chat, const char *target, struct cursor **ret_cursor)
 {
-	char buffer[TARGET_LEN_MAX + 1], line[LINE_LEN_MAX];
-	struct request request;
-	struct cursor *cursor;
+	char buffer[TARGET_LEN_MAX + 1];
 	struct text key;
-	size_t len;
 	int r;
 
 	if (chat->state == SESSION_ENDED)
@@ -458,12 +456,22 @@ PUBLIC int chat_part(struct chat *chat, const char *target)
 	r = chat_resolve(chat, target, buffer, &key);
 	if (r)
 		return r;
-	cursor = cursors_find(&chat->cursors, key);
-	if (!cursor)
-		return session_fail(chat, -ENOENT, "%s: not joined", target);
-	memcpy(line, "PART ", 5);
-	memcpy(line + 5, key.data, key.len);
-	len = 5 + key.len;
+	*ret_cursor = cursors_find(&chat->cursors, key);
+	return *ret_cursor ? 0 : session_fail(chat, -ENOENT, "%s: not joined", target);
+}
+
+PUBLIC int chat_part(struct chat *chat, const char *target)
+{
+	struct request request;
+	struct cursor *cursor;
+	char line[LINE_LEN_MAX];
+	size_t len;
+	int r;
+
+	r = chat_find_cursor(chat, target, &cursor);
+	if (r)
+		return r;
+	len = (size_t)snprintf(line, sizeof line, "PART %s", cursor->target);
 	session_forget(chat, cursor);
 	if (chat->state == SESSION_DOWN)
 		return 0; /* it is not joined again */
@@ -477,19 +485,11 @@ PUBLIC int chat_part(struct chat *chat, const char *target)
 
 PUBLIC int chat_seen(struct chat *chat, const char *target, uint64_t seq)
 {
-	char buffer[TARGET_LEN_MAX + 1];
 	struct cursor *cursor;
-	struct text key;
-	int r;
+	int r = chat_find_cursor(chat, target, &cursor);
 
-	if (chat->state == SESSION_ENDED)
-		return session_ended(chat);
-	r = chat_resolve(chat, target, buffer, &key);
 	if (r)
 		return r;
-	cursor = cursors_find(&chat->cursors, key);
-	if (!cursor)
-		return session_fail(chat, -ENOENT, "%s: not joined", target);
 	if (seq > cursor->read) {
 		cursor->read = seq;
 		chat->n_reads += !cursor->is_read_due;
