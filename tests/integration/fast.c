@@ -54,6 +54,13 @@ void publisher_close(struct publisher *publisher)
 	raw_close(publisher->raw);
 }
 
+void publisher_again(struct publisher *publisher, const struct broker *broker)
+{
+	publisher->raw = raw_hello(broker, "name=sp3aker batch pub=abc");
+	fast_open(publisher->raw);
+	raw_expect(publisher->raw, "#t *");
+}
+
 void publisher_put(struct publisher *publisher, uint64_t number, const char *body)
 {
 	assert_int_equal(ring_put(&publisher->writer, 1, number, body, strlen(body)), 0);
@@ -68,4 +75,21 @@ struct raw *fast_join(const struct broker *broker, uid_t uid, const char *room)
 	raw_send(raw, "#j JOIN %s ring", room);
 	raw_expect(raw, "#j * ~");
 	return raw;
+}
+
+void fast_await_row(struct raw *raw, const char *pattern)
+{
+	uint64_t until = clock_ms() + DEADLINE_MS;
+	bool is_there = false;
+
+	while (!is_there && clock_ms() < until) {
+		struct text frame;
+
+		raw_send(raw, "#r STATS rings");
+		while (!pattern_matches("#r *~", frame = raw_next(raw)))
+			is_there |= pattern_matches(pattern, frame);
+		is_there |= pattern_matches(pattern, frame);
+	}
+	if (!is_there)
+		fail_msg("no ring is like %s", pattern);
 }

@@ -43,5 +43,13 @@ void publisher_open_as(struct publisher *publisher, const struct broker *broker,
 	const char *words);
 void publisher_close(struct publisher *publisher);
 
+/* The same client, "sp3aker" with pub=abc, on a new connection, once the test closed the
+ * old one; its ring is not offered yet. */
+void publisher_again(struct publisher *publisher, const struct broker *broker);
+
 /* One record, with the publisher's own number. */
 void publisher_put(struct publisher *publisher, uint64_t number, const char *body);
+
+/* The row of the first ring, as STATS has it, must come to be like PATTERN; nothing is
+ * looked for among what else comes. */
+void fast_await_row(struct raw *raw, const char *pattern);

@@ -154,25 +154,6 @@ static void test_resync(void **state)
 	broker_stop(broker);
 }
 
-/* The row of the first ring, as STATS has it, must come to be like PATTERN; nothing is
- * looked for among what else comes. */
-static void await_ring(struct raw *raw, const char *pattern)
-{
-	uint64_t until = clock_ms() + DEADLINE_MS;
-	bool is_there = false;
-
-	while (!is_there && clock_ms() < until) {
-		struct text frame;
-
-		raw_send(raw, "#r STATS rings");
-		while (!pattern_matches("#r *~", frame = raw_next(raw)))
-			is_there |= pattern_matches(pattern, frame);
-		is_there |= pattern_matches(pattern, frame);
-	}
-	if (!is_there)
-		fail_msg("no ring is like %s", pattern);
-}
-
 /* What is behind a ring waits until that was read; who was overtaken in what is left of it
  * gets it from the log. */
 static void test_after_the_end(void **state)
@@ -246,17 +227,17 @@ static void test_ring_and_socket(void **state)
 	struct publisher publisher;
 
 	publisher_open(&publisher, broker, "room");
-	broker_signal(broker, SIGSTOP);
-	for (unsigned i = 1; i <= 1000; i++)
-		publisher_put(&publisher, i, "x");
-	raw_send(publisher.raw, "#s SAY room id=1001\nsocket");
-	raw_send(publisher.raw, "#b BELL");
-	broker_signal(broker, SIGCONT);
-	raw_expect(publisher.raw, "#s * 1001");
-	raw_expect(publisher.raw, "#b *");
-	for (unsigned i = 1; i <= 1000; i++)
-		raw_expect(raw, "MSG room %u ~:%u\nx", i, i);
-	raw_expect(raw, "MSG room 1001 ~\nsocket");
+	for (unsigned last = 0; last < 2002; last += 1001) {
+		broker_signal(broker, SIGSTOP);
+		for (unsigned i = last + 1; i <= last + 1000; i++)
+			publisher_put(&publisher, i, "x");
+		raw_send(publisher.raw, "#s SAY room id=%u\nsocket", last + 1001);
+		broker_signal(broker, SIGCONT);
+		raw_expect(publisher.raw, "#s * %u", last + 1001);
+		for (unsigned i = last + 1; i <= last + 1000; i++)
+			raw_expect(raw, "MSG room %u ~:%u\nx", i, i);
+		raw_expect(raw, "MSG room %u ~\nsocket", last + 1001);
+	}
 	publisher_close(&publisher);
 	broker_stop(broker);
 }
@@ -266,7 +247,7 @@ static void test_ring_and_socket(void **state)
 static void test_offered_again(void **state)
 {
 	struct broker *broker = broker_start(NULL);
-	struct raw *raw = raw_join(broker, "name=t3ster", "room"), *reader, *again;
+	struct raw *raw = raw_join(broker, "name=t3ster", "room"), *reader;
 	struct publisher publisher;
 
 	publisher_open(&publisher, broker, "room");
@@ -277,19 +258,16 @@ static void test_offered_again(void **state)
 	raw_close(publisher.raw);
 	raw_expect(raw, "MSG room 1 ~");
 	raw_expect(raw, "MSG room 2 ~");
-	await_ring(raw, "#r * 0");
+	fast_await_row(raw, "#r * 0");
 	reader = fast_join(broker, geteuid(), "room");
 	publisher_put(&publisher, 3, "three");
-	again = raw_hello(broker, "name=sp3aker batch pub=abc");
-	fast_open(again);
-	raw_expect(again, "#t *");
-	raw_send_fds(again, &publisher.memory.fd, 1, "#g RING room nonce=7 at=0 seq=1 again");
-	raw_expect(again, "#g *~");
+	publisher_again(&publisher, broker);
+	raw_send_fds(
+		publisher.raw, &publisher.memory.fd, 1, "#g RING room nonce=7 at=0 seq=1 again");
+	raw_expect(publisher.raw, "#g *~");
 	raw_expect(reader, "RING room ~ at=128 seq=3");
 	raw_expect(raw, "MSG room 3 ~\nthree");
-	raw_close(again);
-	sealed_close(&publisher.control);
-	sealed_close(&publisher.memory);
+	publisher_close(&publisher);
 	broker_stop(broker);
 }
 
@@ -352,7 +330,7 @@ static void test_left_and_thrown_out(void **state)
 static void test_thrown_out_meanwhile(void **state)
 {
 	struct broker *broker = broker_start(NULL);
-	struct raw *raw = fast_join(broker, geteuid(), "room"), *again;
+	struct raw *raw = fast_join(broker, geteuid(), "room");
 	struct publisher publisher;
 
 	publisher_open(&publisher, broker, "room");
@@ -362,16 +340,13 @@ static void test_thrown_out_meanwhile(void **state)
 	raw_expect(raw, "UNRING room ~");
 	broker_ctl(broker, "KICK r3ader");
 	raw_await(raw, "BYE KICKED~");
-	again = raw_hello(broker, "name=sp3aker batch pub=abc");
-	fast_open(again);
-	raw_expect(again, "#t *");
-	raw_send_fds(again, &publisher.memory.fd, 1, "#g RING room nonce=7 at=0 seq=1 again");
-	raw_expect(again, "#g ! RING somebody was thrown out ~");
-	raw_send_fds(again, &publisher.memory.fd, 1, "#g RING room nonce=8");
-	raw_expect(again, "#g * slot=0");
-	raw_close(again);
-	sealed_close(&publisher.control);
-	sealed_close(&publisher.memory);
+	publisher_again(&publisher, broker);
+	raw_send_fds(
+		publisher.raw, &publisher.memory.fd, 1, "#g RING room nonce=7 at=0 seq=1 again");
+	raw_expect(publisher.raw, "#g ! RING somebody was thrown out ~");
+	raw_send_fds(publisher.raw, &publisher.memory.fd, 1, "#g RING room nonce=8");
+	raw_expect(publisher.raw, "#g * slot=0");
+	publisher_close(&publisher);
 	broker_stop(broker);
 }
 
@@ -462,7 +437,7 @@ static void test_join_without_ring(void **state)
 	publisher_open(&publisher, broker, "room");
 	raw_expect(raw, "RING room ~");
 	raw_send(raw, "TOOK");
-	await_ring(raw, "#r + room ~ free ~");
+	fast_await_row(raw, "#r + room ~ free ~");
 	raw_send(raw, "#j JOIN room");
 	raw_expect(raw, "#j * ~");
 	publisher_put(&publisher, 1, "one");
