@@ -50,6 +50,7 @@ need_to_build() {
 	need pkg-config has pkg-config
 	need libsodium-dev pkg-config --exists libsodium
 	need libreadline-dev pkg-config --exists readline
+	need libsqlite3-dev pkg-config --exists sqlite3
 }
 
 # clang does not depend on its sanitizer and fuzzer runtimes. They are in a package

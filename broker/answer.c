@@ -1,6 +1,7 @@
 /* answer.c - see answer.h. */
 #include "broker/answer.h"
 
+#include <errno.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
@@ -14,10 +15,12 @@ static const char *const code_names[] = {
 	[CODE_ARGS] = "ARGS",
 	[CODE_DENIED] = "DENIED",
 	[CODE_FRAME] = "FRAME",
+	[CODE_IO] = "IO",
 	[CODE_NAME] = "NAME",
 	[CODE_NOMEM] = "NOMEM",
 	[CODE_NONAME] = "NONAME",
 	[CODE_NOROOM] = "NOROOM",
+	[CODE_NOSPACE] = "NOSPACE",
 	[CODE_NOTIN] = "NOTIN",
 	[CODE_OLD] = "OLD",
 	[CODE_QUOTA] = "QUOTA",
@@ -41,7 +44,10 @@ const char *code_name(enum code code)
 
 static void answer_put(struct session *session, const char *line, int len, size_t size)
 {
-	output_put(session, (struct text){ line, MIN((size_t)len, size - 1) });
+	struct text text = { line, MIN((size_t)len, size - 1) };
+
+	if (!hold_answer(session, text))
+		output_put(session, text);
 }
 
 void answer_ok(struct session *session, const struct frame *frame)
@@ -50,7 +56,7 @@ void answer_ok(struct session *session, const struct frame *frame)
 	int n;
 
 	if (session_is_plain(session)) {
-		output_put(session, TEXT("*"));
+		answer_put(session, "*", 1, 2);
 		return;
 	}
 	if (frame->tag.len == 0)
@@ -125,5 +131,12 @@ void answer_refuse(
 
 void answer_error(struct session *session, const struct frame *frame, int error)
 {
-	answer_refuse(session, frame, CODE_NOMEM, "the broker: %s", strerror(-error));
+	if (error == -ENOMEM)
+		answer_refuse(session, frame, CODE_NOMEM, "the broker: %s", strerror(-error));
+	else if (error == -ENOSPC || error == -EDQUOT)
+		answer_refuse(session, frame, CODE_NOSPACE, "not stored: %s", strerror(-error));
+	else
+		answer_refuse(session, frame, CODE_IO,
+			"the disk failed, and it may come back when the broker does: %s",
+			strerror(-error));
 }

@@ -12,10 +12,12 @@ enum code {
 	CODE_ARGS,
 	CODE_DENIED,
 	CODE_FRAME,
+	CODE_IO,
 	CODE_NAME,
 	CODE_NOMEM,
 	CODE_NONAME,
 	CODE_NOROOM,
+	CODE_NOSPACE,
 	CODE_NOTIN,
 	CODE_OLD,
 	CODE_QUOTA,
@@ -44,5 +46,5 @@ void answer_row(struct session *session, const struct frame *frame, struct text 
 _printf_(4, 5) void answer_refuse(struct session *session, const struct frame *frame,
 	enum code code, const char *format, ...);
 
-/* Refuse for an error of our own: -ENOMEM. */
+/* Refuse for an error of our own: -ENOMEM, or what the disk said. */
 void answer_error(struct session *session, const struct frame *frame, int error);

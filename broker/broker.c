@@ -67,6 +67,10 @@ unsigned broker_stats(const struct broker *broker, admin_output_fn *output, void
 		{ "log_bytes", broker->rooms.log_bytes },
 		{ "log_bytes_limit", broker->settings.limit[LIMIT_LOG_BYTES] },
 		{ "retention_bytes", broker->rooms.n_taken_bytes },
+		{ "stored_batches", broker->store.n_batches },
+		{ "stored_bytes", broker->store.n_bytes },
+		{ "stored_failed", broker->store.n_failed },
+		{ "checkpoints", broker->store.n_checkpoints },
 		{ "refused", broker->n_refused },
 		{ "framing", broker->n_framing },
 		{ "kicked", broker->n_kicked },
@@ -90,9 +94,9 @@ struct text broker_room_row(const struct broker *broker, const struct room *room
 	n = snprintf(row, BROKER_ROW_MAX,
 		"%.*s readers=%u first=%lu next=%lu bytes=%lu owner=%u rate=%u%s", (int)target.len,
 		target.data, room->n_cursors, (unsigned long)room->log.first,
-		(unsigned long)room->log.next, (unsigned long)room->log.bytes, room->owner->uid,
-		meter_rate(&room->appended, broker->users.second),
-		room->is_ephemeral ? " mode=ephemeral" : "");
+		(unsigned long)log_end(&room->log), (unsigned long)room->log.bytes,
+		room->owner->uid, meter_rate(&room->appended, broker->users.second),
+		room_mode_words(&broker->rooms, room));
 	return (struct text){ row, (size_t)n };
 }
 
@@ -183,6 +187,16 @@ static void names_ready(struct watch *watch, uint32_t events)
 	users_dispatch(&broker->users);
 }
 
+static void writer_ready(struct watch *watch, uint32_t events)
+{
+	store_dispatch(&container_of(watch, struct broker, writer)->store);
+}
+
+static void keeper_ready(struct watch *watch, uint32_t events)
+{
+	store_dispatch(&container_of(watch, struct broker, keeper)->store);
+}
+
 /* A name went to its Unix user: whoever spoke under it before does not any more. */
 static void broker_evict(struct person *person)
 {
@@ -259,6 +273,26 @@ static int broker_open(struct broker *broker)
 	return 0;
 }
 
+/* Behind the socket's lock: who is in the way there is named first. */
+static int broker_open_store(struct broker *broker)
+{
+	int r;
+
+	r = store_init(&broker->store, &broker->rooms, broker->config->state,
+		broker->settings.limit[LIMIT_JOURNAL_BYTES]);
+	if (r)
+		return r == STORE_E_HELD      ? BROKER_E_HELD
+		       : r == STORE_E_FOREIGN ? BROKER_E_FOREIGN
+		       : r > 0                ? BROKER_E_STATE
+					      : r;
+	if (!broker->config->state)
+		return 0;
+	r = broker_watch(broker, &broker->writer, broker->store.writer.fd, writer_ready);
+	if (r == 0)
+		r = broker_watch(broker, &broker->keeper, broker->store.keeper.fd, keeper_ready);
+	return r;
+}
+
 int broker_init(struct broker *broker, const struct broker_config *config)
 {
 	int r;
@@ -286,7 +320,7 @@ int broker_init(struct broker *broker, const struct broker_config *config)
 	if (r == 0)
 		r = users_init(&broker->users, &broker->settings);
 	if (r == 0)
-		r = broker_watch(broker, &broker->names, broker->users.nss.fd, names_ready);
+		r = broker_watch(broker, &broker->names, broker->users.nss.worker.fd, names_ready);
 	if (r < 0)
 		trace(TRACE_ERROR, "can not start: %s", strerror(-r));
 	if (r)
@@ -295,6 +329,8 @@ int broker_init(struct broker *broker, const struct broker_config *config)
 	broker->users.evict = broker_evict;
 	broker->users.now = broker->started_at = clock_ns(CLOCK_MONOTONIC);
 	r = config->socket ? broker_open(broker) : 0;
+	if (r == 0)
+		r = broker_open_store(broker);
 	if (r)
 		return r;
 	broker->n_descriptors = descriptors_count();
@@ -342,6 +378,7 @@ void broker_deinit(struct broker *broker)
 			session_end(container_of(link, struct session, sessions_link));
 		broker_finish_rings(broker);
 		broker_free_gone(broker);
+		store_deinit(&broker->store);
 		rooms_deinit(&broker->rooms);
 		/* on -EBUSY its thread still works on rows that we leave to the exit */
 		(void)users_deinit(&broker->users);
@@ -526,6 +563,7 @@ static uint64_t broker_patience(struct broker *broker)
 		!list_is_empty(&broker->rooms.dirty))
 		return 0;
 	wait = MIN(wait, rooms_expire(&broker->rooms, now));
+	wait = MIN(wait, store_patience(&broker->store, now));
 	wait = MIN(wait, admin_expire(&broker->admin, now));
 	if (broker->listener.is_paused)
 		wait = MIN(wait, broker->listener.resume_at - MIN(now, broker->listener.resume_at));
@@ -546,6 +584,7 @@ void broker_round(struct broker *broker, uint64_t timeout_ns)
 	broker_serve(broker, &broker->ringing, TURN_RING);
 	if (broker->stop_requested && !broker->is_stopping)
 		broker_begin_stop(broker);
+	store_flush(&broker->store);
 	broker_mark(broker);
 	broker_serve(broker, &broker->sending, TURN_SEND);
 	broker_free_ended(broker);

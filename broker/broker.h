@@ -19,6 +19,7 @@
 #include "broker/loop.h"
 #include "broker/room.h"
 #include "broker/settings.h"
+#include "broker/store.h"
 #include "broker/users.h"
 #include "protocol/limits.h"
 #include "protocol/packet.h"
@@ -29,6 +30,7 @@ struct broker_config {
 	mode_t mode;
 	gid_t group, admin_group; /* (gid_t)-1: none */
 	const char *limits_path;  /* NULL: none */
+	const char *state;        /* the directory of what is stored; NULL: nothing is */
 	uint64_t look_us;         /* see protocol/look.h; 0: none */
 	struct settings settings; /* from --limit, over the defaults; owned by the caller */
 };
@@ -44,11 +46,13 @@ struct broker {
 	const struct broker_config *config;
 	struct settings settings;
 	struct loop loop;
-	struct watch signals, guard, names; /* guard: inotify; names: nss.fd */
+	struct watch signals, guard, names; /* guard: inotify; names: nss.worker.fd */
 	struct listener listener;
 	struct admin admin;
 	struct users users;
 	struct rooms rooms;
+	struct store store;
+	struct watch writer, keeper; /* its workers' descriptors */
 
 	struct list sessions, closing, gone;
 	struct list reading, ringing, sending; /* turns of the accounts that have any */
@@ -96,6 +100,7 @@ enum {
 	BROKER_E_FOREIGN = 1, /* a path that it needs is somebody else's */
 	BROKER_E_HELD,        /* another broker serves it */
 	BROKER_E_SETTINGS,    /* the limits file is wrong */
+	BROKER_E_STATE,       /* what was stored can not be used */
 };
 
 /* Open everything; what fails is said in the diagnostics. CONFIG is borrowed.

@@ -57,7 +57,7 @@ struct cursor *cursor_new(
 	if (room->n_cursors++ == 0)
 		list_unlink(&room->idle_link);
 	room_update_feeds(room);
-	log_seek(&room->log, room->log.next, &cursor->at);
+	log_seek(&room->log, log_end(&room->log), &cursor->at);
 	/* too many now for presence: those who asked are told so */
 	if (room->n_cursors == PRESENCE_READERS_MAX + 1 && room->presence)
 		room_lose_presence(rooms, room);
@@ -82,8 +82,7 @@ struct cursor *cursor_free(struct rooms *rooms, struct cursor *cursor)
 	room->n_cursors--;
 	room_update_feeds(room);
 	if (room->n_cursors == 0) {
-		room->idle_since = rooms->users->now;
-		list_append(&rooms->idle, &room->idle_link);
+		room_set_idle(rooms, room);
 		rooms_release(rooms, room);
 	}
 	return NULL;
@@ -99,7 +98,7 @@ bool cursor_is_behind(const struct cursor *cursor)
 		return true;
 	if (cursor->is_fast && (followers_hold(cursor) || followers_are_due(cursor)))
 		return !followers_hold(cursor);
-	return cursor->at.seq < cursor->room->log.next || followers_place_is_due(cursor);
+	return cursor->at.seq < log_end(&cursor->room->log) || followers_place_is_due(cursor);
 }
 
 int cursor_ask_presence(struct cursor *cursor)

@@ -46,6 +46,17 @@ static void refuse_parse(struct session *session, const struct frame *frame, int
 		answer_refuse(session, frame, CODE_FRAME, "not a frame");
 }
 
+/* What it said before is answered first. What is answered at once waits among the answers; all
+ * else waits before it is done. */
+static int dispatch_settled(struct session *session, const struct frame *frame)
+{
+	if (session->hold && frame->verb != VERB_SAY && frame->verb != VERB_PING) {
+		store_wait(&session->broker->store, session);
+		return DISPATCH_E_WAIT;
+	}
+	return requests[frame->verb].handler(session, frame);
+}
+
 static int dispatch_request(struct session *session, const struct frame *frame)
 {
 	if (!verb_is_request(frame->verb)) {
@@ -62,7 +73,7 @@ static int dispatch_request(struct session *session, const struct frame *frame)
 		answer_refuse(session, frame, CODE_ARGS, "a word is missing");
 		return 0;
 	}
-	return requests[frame->verb].handler(session, frame);
+	return dispatch_settled(session, frame);
 }
 
 int dispatch_frame(struct session *session, struct text packet)
@@ -96,10 +107,9 @@ int dispatch_plain(struct session *session, struct text packet)
 	int r;
 
 	r = frame_parse(&frame, line);
-	if (frame.tag.len == 0 && text_equal(line, TEXT("QUIT")))
-		return handle_quit(session, &frame);
-	if (frame.tag.len == 0 && text_equal(line, TEXT("STOP")))
-		return handle_stop(session, &frame);
+	if (frame.tag.len == 0 &&
+		(text_equal(line, TEXT("QUIT")) || text_equal(line, TEXT("STOP"))))
+		return dispatch_settled(session, &frame);
 	if (frame.verb == VERB_HELLO && frame.n_words > 1) {
 		session_set_state(session, SESSION_SHAKING);
 		return dispatch_frame(session, packet);

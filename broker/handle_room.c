@@ -120,7 +120,7 @@ static bool position_parse(
 		if (!is_end)
 			*ret_seq = log_find_time(&room->log, time);
 		else if (time == UINT64_MAX)
-			*ret_seq = room->log.next - 1;
+			*ret_seq = log_end(&room->log) - 1;
 		else
 			*ret_seq = log_find_time(&room->log, time + 1) - 1;
 		return true;
@@ -135,20 +135,20 @@ static bool join_position(
 {
 	struct text since = frame_get(frame, 2, "since"), last = frame_get(frame, 2, "last");
 	struct text log = frame_get(frame, 2, "log");
-	uint64_t n, id;
+	uint64_t end = log_end(&room->log), n, id;
 
 	ret_cursor->reset_from = 0;
-	ret_cursor->at.seq = room->log.next;
+	ret_cursor->at.seq = end;
 	if ((since.data && last.data) || (log.data && !number_parse_hex(log, &id)))
 		return false;
 	if (last.data) {
 		if (!number_parse(last, &n))
 			return false;
-		ret_cursor->at.seq = room->log.next - MIN(n, room->log.next - room->log.first);
+		ret_cursor->at.seq = end - MIN(n, end - room->log.first);
 	} else if (since.data) {
 		if (!position_parse(room, since, false, &n))
 			return false;
-		ret_cursor->at.seq = n;
+		ret_cursor->at.seq = MIN(n, end);
 		if ((log.data && id != room->id) || n > room->log.next) {
 			ret_cursor->reset_from = n;
 			ret_cursor->at.seq = room->log.first;
@@ -216,12 +216,13 @@ int handle_join(struct session *session, const struct frame *frame)
 	}
 	answer_done(session, frame, "%lu first=%lu log=%016lx%s", (unsigned long)position.at.seq,
 		(unsigned long)room->log.first, (unsigned long)room->id,
-		room->is_ephemeral ? " mode=ephemeral" : "");
+		room_mode_words(rooms, room));
 	cursor_place(cursor, &position);
 	/* it begins anew: what it was told of rings before does not hold where it stands now */
 	followers_part(cursor);
 	cursor->told = cursor->at.seq;
-	cursor->is_fast = session->fast && frame_has(frame, 2, "ring");
+	cursor->is_fast =
+		session->fast && frame_has(frame, 2, "ring") && !room_is_durable(rooms, room);
 	if (cursor->is_fast)
 		followers_join(cursor);
 	room_update_feeds(room);
@@ -281,6 +282,10 @@ int handle_say_in(struct session *session, const struct frame *frame, struct tex
 		rooms_release(&broker->rooms, room);
 		return 0;
 	}
+	if (store_must_wait(&broker->store, room)) {
+		store_wait(&broker->store, session);
+		return DISPATCH_E_WAIT;
+	}
 	if (room_is_conversation(room))
 		reader_join_direct(broker, room);
 	room_sweep_feeds(room, NULL, broker->rooms.time);
@@ -295,7 +300,9 @@ int handle_say_in(struct session *session, const struct frame *frame, struct tex
 	switch (r) {
 	case 0:
 	case ROOM_E_DUPLICATE:
-		if (frame->tag.len > 0 || session_is_plain(session))
+		if (room->stored && seq >= log_end(&room->log))
+			hold_said(session, frame, room, value, seq);
+		else if (frame->tag.len > 0 || session_is_plain(session))
 			answer_done(session, frame, "%lu", (unsigned long)seq);
 		break;
 	case ROOM_E_OLD:
@@ -345,6 +352,7 @@ bool handle_say_again(struct session *session, struct text packet)
 {
 	struct rooms *rooms = &session->broker->rooms;
 	struct room *room = rooms->latest;
+	static const struct frame untagged;
 	struct text id, body;
 	uint64_t value, seq;
 	int r;
@@ -352,7 +360,8 @@ bool handle_say_again(struct session *session, struct text packet)
 	/* into these two not everybody may speak */
 	if (!room || room_is_conversation(room) || room_is_wall(room) ||
 		!say_parse_again(room, packet, &id, &value, &body) ||
-		(id.len > 0 && !session->author.has_publisher) || !session_may_say(session))
+		(id.len > 0 && !session->author.has_publisher) ||
+		store_must_wait(rooms->store, room) || !session_may_say(session))
 		return false;
 	room_sweep_feeds(room, NULL, rooms->time);
 	if (session->fast && fast_is_ahead(session, room))
@@ -360,6 +369,8 @@ bool handle_say_again(struct session *session, struct text packet)
 	r = room_append(rooms, room, &session->author, id, value, body, &seq);
 	if (r == 0)
 		session_count_said(session, room, body.len);
+	if (room->stored && (r == 0 || (r == ROOM_E_DUPLICATE && seq >= log_end(&room->log))))
+		hold_said(session, &untagged, room, value, seq);
 	return r == 0 || r == ROOM_E_DUPLICATE;
 }
 
@@ -399,7 +410,7 @@ static void past_rows(struct session *session, const struct frame *frame, const 
 		n_rows++;
 		cursor = next;
 	}
-	if (cursor.seq <= to && cursor.seq < room->log.next)
+	if (cursor.seq <= to)
 		answer_done(session, frame, "%u next=%lu", n_rows, (unsigned long)cursor.seq);
 	else
 		answer_done(session, frame, "%u", n_rows);
@@ -417,17 +428,18 @@ int handle_past(struct session *session, const struct frame *frame)
 	if (r || !room)
 		return r;
 	first = room->log.first;
-	last = room->log.next - 1;
+	last = log_end(&room->log) - 1;
 	if ((from.data && !position_parse(room, from, false, &first)) ||
 		(to.data && !position_parse(room, to, true, &last)) ||
 		(last_word.data && !number_parse(last_word, &n))) {
 		answer_refuse(session, frame, CODE_ARGS, "from=, to= or last= is malformed");
 		return 0;
 	}
-	last = MIN(last, room->log.next - 1);
+	last = MIN(last, log_end(&room->log) - 1);
 	if (n <= last)
 		first = MAX(first, last + 1 - n);
-	past_rows(session, frame, room, MIN(MAX(first, room->log.first), room->log.next), last);
+	past_rows(
+		session, frame, room, MIN(MAX(first, room->log.first), log_end(&room->log)), last);
 	return 0;
 }
 
@@ -518,7 +530,7 @@ int handle_find(struct session *session, const struct frame *frame)
 	r = handle_target_room(session, frame, frame->word[1], false, &room);
 	if (r || !room)
 		return r;
-	seq = room->log.next - 1;
+	seq = log_end(&room->log) - 1;
 	if ((from.data && !position_parse(room, from, true, &seq)) ||
 		(max.data && (!number_parse(max, &find.max) || find.max == 0))) {
 		answer_refuse(session, frame, CODE_ARGS, "from= or max= is malformed");
@@ -530,7 +542,7 @@ int handle_find(struct session *session, const struct frame *frame)
 		return 0;
 	}
 	find.max = MIN(find.max, (uint64_t)ANSWER_ROWS_MAX);
-	find_in(&find, &room->log, MIN(seq, room->log.next - 1));
+	find_in(&find, &room->log, MIN(seq, log_end(&room->log) - 1));
 	return 0;
 }
 
@@ -572,7 +584,8 @@ int handle_seen(struct session *session, const struct frame *frame)
 	r = handle_target_room(session, frame, frame->word[1], false, &room);
 	if (r || !room)
 		return r;
-	if (frame->n_words > 2 && (!number_parse(frame->word[2], &seq) || seq >= room->log.next)) {
+	if (frame->n_words > 2 &&
+		(!number_parse(frame->word[2], &seq) || seq >= log_end(&room->log))) {
 		answer_refuse(session, frame, CODE_ARGS, "not the number of a message");
 		return 0;
 	}

@@ -40,7 +40,7 @@ static struct backlog session_backlog(const struct session *session)
 
 	list_for_each (link, &session->pending) {
 		const struct cursor *cursor = container_of(link, struct cursor, pending_link);
-		uint64_t n = cursor->room->log.next - cursor->at.seq;
+		uint64_t n = log_end(&cursor->room->log) - cursor->at.seq;
 
 		if (backlog.n_cursors == STATS_CURSORS_MAX) {
 			backlog.has_more = true;
@@ -63,6 +63,8 @@ static const char *session_waits_for(const struct session *session)
 		return " waits=rate";
 	if (session->fast && session->fast->has_bell)
 		return " waits=rings";
+	if (session->is_storing)
+		return " waits=storage";
 	if (session->is_waiting)
 		return " waits=names";
 	if (session_output_len(session) > ANSWERS_HELD_MAX)

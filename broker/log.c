@@ -24,7 +24,7 @@
 #include "protocol/record.h"
 
 #define SEGMENT_MIN  4096u
-#define SEGMENT_MAX  (16u << 20)
+#define SEGMENT_MAX  LOG_SEGMENT_MAX
 #define INDEX_STRIDE 4096u
 
 struct index_entry {
@@ -40,6 +40,8 @@ struct segment {
 	uint32_t used;
 	uint32_t sealed; /* up to here every record has its CRC */
 	uint32_t size;
+	uint32_t n_pins;
+	bool is_orphan; /* not of the log any more: to be freed with the last pin */
 	uint32_t n_index;
 	struct index_entry *index; /* behind the data, in the same allocation */
 	_Alignas(8) char data[];
@@ -88,6 +90,14 @@ static struct segment *log_unlink_oldest(struct log *log)
 	return segment;
 }
 
+/* As soon as nobody has it pinned. */
+static void segment_free(struct segment *segment)
+{
+	segment->is_orphan = true;
+	if (segment->n_pins == 0)
+		free(segment);
+}
+
 uint64_t log_take_oldest(struct log *log)
 {
 	struct segment *segment = log_unlink_oldest(log);
@@ -97,7 +107,7 @@ uint64_t log_take_oldest(struct log *log)
 		return 0;
 	bytes = segment_bytes(segment->size);
 	log->bytes -= bytes;
-	free(segment);
+	segment_free(segment);
 	return bytes;
 }
 
@@ -120,6 +130,26 @@ static uint32_t log_next_size(const struct log *log, size_t need, uint64_t max_b
 	return (uint32_t)(size + 7) & ~7u;
 }
 
+/* A new segment, or the memory of REUSED, which is one, of SIZE bytes for what comes next. */
+static struct segment *log_add(struct log *log, struct segment *reused, uint32_t size)
+{
+	struct segment *segment = reused ? reused : malloc(segment_bytes(size));
+
+	if (!segment)
+		return NULL;
+	if (!reused)
+		log->bytes += segment_bytes(size);
+	*segment = (struct segment){ .size = size, .first = log->next, .next = log->next };
+	segment->number = ++log->segment_number;
+	segment->index = (struct index_entry *)(segment->data + size);
+	list_init(&segment->link);
+	list_append(&log->segments, &segment->link);
+	if (!log->newest)
+		log->oldest_number = segment->number;
+	log->newest = segment;
+	return segment;
+}
+
 static int log_add_segment(struct log *log, size_t need, uint64_t max_bytes)
 {
 	uint32_t size = log_next_size(log, need, max_bytes);
@@ -130,27 +160,13 @@ static int log_add_segment(struct log *log, size_t need, uint64_t max_bytes)
 
 		/* a busy log at its bound uses its oldest memory again: no page is
 		 * given back and faulted in anew */
-		if (oldest->size == size && log->bytes <= max_bytes) {
+		if (oldest->size == size && log->bytes <= max_bytes && oldest->n_pins == 0) {
 			segment = log_unlink_oldest(log);
 			break;
 		}
 		log_take_oldest(log);
 	}
-	if (!segment) {
-		segment = malloc(segment_bytes(size));
-		if (!segment)
-			return -ENOMEM;
-		log->bytes += segment_bytes(size);
-	}
-	*segment = (struct segment){ .size = size, .first = log->next, .next = log->next };
-	segment->number = ++log->segment_number;
-	segment->index = (struct index_entry *)(segment->data + size);
-	list_init(&segment->link);
-	list_append(&log->segments, &segment->link);
-	if (!log->newest)
-		log->oldest_number = segment->number;
-	log->newest = segment;
-	return 0;
+	return log_add(log, segment, size) ? 0 : -ENOMEM;
 }
 
 int log_reserve(struct log *log, size_t frame_len, uint64_t max_bytes, char **ret_frame)
@@ -167,11 +183,9 @@ int log_reserve(struct log *log, size_t frame_len, uint64_t max_bytes, char **re
 	return 0;
 }
 
-void log_commit(struct log *log, size_t frame_len, uint64_t time)
+/* The record behind the last one is there, and has a frame of FRAME_LEN bytes. */
+static void segment_count(struct segment *segment, size_t frame_len)
 {
-	struct segment *segment = log->newest;
-
-	record_close(segment->data + segment->used, frame_len);
 	while (segment->n_index * INDEX_STRIDE <= segment->used)
 		segment->index[segment->n_index++] = (struct index_entry){
 			.offset = segment->used,
@@ -179,6 +193,14 @@ void log_commit(struct log *log, size_t frame_len, uint64_t time)
 		};
 	segment->used += (uint32_t)record_size(frame_len);
 	segment->next++;
+}
+
+void log_commit(struct log *log, size_t frame_len, uint64_t time)
+{
+	struct segment *segment = log->newest;
+
+	record_close(segment->data + segment->used, frame_len);
+	segment_count(segment, frame_len);
 	log->next++;
 	log->last_time = time;
 }
@@ -271,10 +293,10 @@ uint64_t log_find_time(const struct log *log, uint64_t time)
 	return seq;
 }
 
-/* Make the cursor's hint good. False at the end of the log. */
-static bool log_resolve(const struct log *log, struct log_cursor *cursor)
+/* Make the cursor's hint good. False at END. */
+static bool log_resolve(const struct log *log, struct log_cursor *cursor, uint64_t end)
 {
-	if (cursor->seq >= log->next)
+	if (cursor->seq >= end)
 		return false;
 	if (!cursor->segment || cursor->segment_number < log->oldest_number)
 		log_seek(log, cursor->seq, cursor);
@@ -291,7 +313,7 @@ size_t log_read_one(const struct log *log, struct log_cursor *cursor, struct tex
 {
 	struct text frame;
 
-	if (!log_resolve(log, cursor))
+	if (!log_resolve(log, cursor, log->next))
 		return 0;
 	frame = record_frame(cursor->segment->data + cursor->offset);
 	*ret_next = *cursor;
@@ -331,27 +353,56 @@ static void segment_seal(struct segment *segment, uint32_t from, uint32_t to)
 	}
 }
 
-size_t log_read(const struct log *log, struct log_cursor *cursor, size_t max,
+/* What lies together from CURSOR on, whose hint is good, up to LIMIT at the most. */
+static size_t segment_read(struct log_cursor *cursor, const struct log_cursor *limit, size_t max,
 	const char **ret_records, struct log_cursor *ret_next)
 {
-	struct segment *segment;
-	struct text frame;
+	struct segment *segment = cursor->segment;
 
-	if (!log_resolve(log, cursor))
-		return 0;
-	segment = cursor->segment;
 	*ret_records = segment->data + cursor->offset;
 	*ret_next = *cursor;
-	if (segment->used - cursor->offset <= max) {
-		ret_next->offset = segment->used;
-		ret_next->seq = segment->next;
+	if (limit->offset - cursor->offset <= max) {
+		ret_next->offset = limit->offset;
+		ret_next->seq = limit->seq;
 	} else {
 		segment_cut(segment, cursor->offset + (uint32_t)max, ret_next);
-		if (ret_next->offset == cursor->offset)
-			(void)log_read_one(log, cursor, &frame, ret_next);
+		if (ret_next->offset == cursor->offset) {
+			ret_next->offset += (uint32_t)record_size(
+				record_frame(segment->data + cursor->offset).len);
+			ret_next->seq++;
+		}
 	}
 	segment_seal(segment, cursor->offset, ret_next->offset);
 	return ret_next->offset - cursor->offset;
+}
+
+static struct log_cursor segment_end(const struct segment *segment)
+{
+	return (struct log_cursor){ .seq = segment->next, .offset = segment->used };
+}
+
+size_t log_read(const struct log *log, struct log_cursor *cursor, size_t max,
+	const char **ret_records, struct log_cursor *ret_next)
+{
+	struct log_cursor limit;
+
+	if (!log_resolve(log, cursor, log_end(log)))
+		return 0;
+	limit = log->is_held && cursor->segment_number == log->end.segment_number
+			? log->end
+			: segment_end(cursor->segment);
+	return segment_read(cursor, &limit, max, ret_records, ret_next);
+}
+
+size_t log_read_held(const struct log *log, struct log_cursor *cursor, size_t max,
+	const char **ret_records, struct log_cursor *ret_next)
+{
+	struct log_cursor limit;
+
+	if (!log_resolve(log, cursor, log->next))
+		return 0;
+	limit = segment_end(cursor->segment);
+	return segment_read(cursor, &limit, max, ret_records, ret_next);
 }
 
 size_t log_read_back(
@@ -367,4 +418,146 @@ size_t log_read_back(
 	*ret_records = cursor.segment->data + entry->offset;
 	*ret_first = cursor.segment->first + entry->seq;
 	return cursor.offset + record_size(frame.len) - entry->offset;
+}
+
+/* ---- a log that is stored, too ---- */
+
+void log_hold(struct log *log)
+{
+	log->is_held = true;
+	log_seek(log, log->next, &log->end);
+}
+
+void log_release(struct log *log, const struct log_cursor *to)
+{
+	log->end = *to;
+}
+
+bool log_oldest_is_held(const struct log *log)
+{
+	const struct segment *oldest = log_oldest(log);
+
+	return log->is_held && oldest && oldest->next > log->end.seq;
+}
+
+/* As if it had never been. */
+static void log_drop_newest(struct log *log)
+{
+	struct segment *segment = log->newest;
+
+	log->bytes -= segment_bytes(segment->size);
+	log->newest = list_first(&log->segments) == &segment->link
+			      ? NULL
+			      : container_of(segment->link.prev, struct segment, link);
+	list_unlink(&segment->link);
+	segment_free(segment);
+}
+
+/* What is behind END was never there. */
+static void segment_truncate(struct segment *segment, const struct log_cursor *end)
+{
+	segment->used = end->offset;
+	segment->next = end->seq;
+	segment->sealed = MIN(segment->sealed, segment->used);
+	while (segment->n_index > 0 && segment->index[segment->n_index - 1].offset >= segment->used)
+		segment->n_index--;
+}
+
+void log_truncate(struct log *log)
+{
+	while (log->newest && log->newest->next > log->end.seq) {
+		struct segment *segment = log->newest;
+
+		if (segment->number == log->end.segment_number && log->end.offset > 0) {
+			segment_truncate(segment, &log->end);
+			break;
+		}
+		log_drop_newest(log);
+	}
+	log->next = log->end.seq;
+	log->first = MIN(log->first, log->next);
+	log_hold(log);
+}
+
+struct segment *log_pin(const struct log_cursor *cursor)
+{
+	cursor->segment->n_pins++;
+	return cursor->segment;
+}
+
+void segment_unpin(struct segment *segment)
+{
+	if (--segment->n_pins == 0 && segment->is_orphan)
+		free(segment);
+}
+
+bool log_image(const struct log *log, uint32_t number, struct segment_image *ret_image)
+{
+	list_for_each (link, &log->segments) {
+		struct segment *segment = container_of(link, struct segment, link);
+		struct log_cursor end = segment_end(segment);
+
+		if (segment->number < number)
+			continue;
+		if (segment->next > log_end(log)) {
+			if (segment->number != log->end.segment_number)
+				return false;
+			end = log->end;
+		}
+		segment_seal(segment, segment->sealed, end.offset);
+		*ret_image = (struct segment_image){
+			.number = segment->number,
+			.size = segment->size,
+			.used = end.offset,
+			.first = segment->first,
+			.next = end.seq,
+			.data = segment->data,
+			.segment = segment,
+		};
+		return true;
+	}
+	return false;
+}
+
+int log_restore(struct log *log, const struct segment_image *image, char **ret_data)
+{
+	struct segment *segment;
+
+	if (!log->newest)
+		log->first = image->first;
+	log->next = image->first;
+	log->segment_number = image->number - 1;
+	segment = log_add(log, NULL, image->size);
+	if (!segment)
+		return -ENOMEM;
+	*ret_data = segment->data;
+	return 0;
+}
+
+int log_restored(struct log *log, const struct segment_image *image)
+{
+	struct segment *segment = log->newest;
+	const char *at = segment->data, *end = at + image->used, *record = NULL;
+	struct text frame;
+	int r;
+
+	while ((r = record_next(&at, end, &frame)) == 0) {
+		record = frame.data - RECORD_HEADER_LEN;
+		if (!record_is_sealed(record) || record_check(record) != 0)
+			break;
+		segment_count(segment, frame.len);
+	}
+	log->next = segment->next;
+	segment->sealed = segment->used;
+	if (r != RECORD_E_END || segment->next != image->next)
+		return RECORD_E_BROKEN;
+	log->last_time = MAX(log->last_time, record ? record_time(record) : 0);
+	return 0;
+}
+
+void log_lose(struct log *log, uint64_t next)
+{
+	while (log_take_oldest(log) > 0)
+		;
+	log->first = log->next = next;
 }

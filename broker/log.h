@@ -17,17 +17,8 @@
 
 struct segment;
 
-struct log {
-	uint64_t first; /* number of the oldest record kept; next when there is none */
-	uint64_t next;  /* number that the next record gets */
-	uint64_t last_time;
-	uint64_t bytes; /* allocated: what the caller accounts for */
-	uint64_t taken; /* bytes that retention took, ever */
-	struct list segments;
-	struct segment *newest;
-	uint32_t segment_number; /* of the newest */
-	uint32_t oldest_number;
-};
+/* A segment grows to so many bytes at the most, unless it is one record. */
+#define LOG_SEGMENT_MAX (16u << 20)
 
 /* A position before record SEQ. The rest is a hint that log_read() checks: it may
  * point into a segment that is gone. */
@@ -37,6 +28,26 @@ struct log_cursor {
 	uint32_t segment_number;
 	uint32_t offset;
 };
+
+struct log {
+	uint64_t first; /* number of the oldest record kept; next when there is none */
+	uint64_t next;  /* number that the next record gets */
+	uint64_t last_time;
+	bool is_held; /* readers have what is before END only: the rest is not stored yet */
+	struct log_cursor end;
+	uint64_t bytes; /* allocated: what the caller accounts for */
+	uint64_t taken; /* bytes that retention took, ever */
+	struct list segments;
+	struct segment *newest;
+	uint32_t segment_number; /* of the newest */
+	uint32_t oldest_number;
+};
+
+/* What readers may have is before this number. */
+static inline uint64_t log_end(const struct log *log)
+{
+	return log->is_held ? log->end.seq : log->next;
+}
 
 void log_init(struct log *log);
 void log_deinit(struct log *log);
@@ -60,15 +71,15 @@ void log_seek(const struct log *log, uint64_t seq, struct log_cursor *ret_cursor
 /* The number of the first record at or after TIME ns; next when there is none. */
 uint64_t log_find_time(const struct log *log, uint64_t time);
 
-/* The records at the cursor: whole ones that lie together, at least one, and as many as
- * fit MAX bytes or some KiB less, for it is cut where the index knows a border. Borrowed
+/* The records at the cursor, before log_end(): whole ones that lie together, at least one, and as
+ * many as fit MAX bytes or some KiB less, for it is cut where the index knows a border. Borrowed
  * until the log changes. Returns their bytes, 0 at the end of the log. The cursor must not
  * be before first. *ret_next is the cursor behind them. They have their CRC from now on,
  * if they had not. */
 size_t log_read(const struct log *log, struct log_cursor *cursor, size_t max,
 	const char **ret_records, struct log_cursor *ret_next);
 
-/* The same for exactly one record. */
+/* The same for exactly one record, also one behind log_end(). */
 size_t log_read_one(const struct log *log, struct log_cursor *cursor, struct text *ret_frame,
 	struct log_cursor *ret_next);
 
@@ -77,3 +88,51 @@ size_t log_read_one(const struct log *log, struct log_cursor *cursor, struct tex
  * bytes, and the number of the first. */
 size_t log_read_back(
 	const struct log *log, uint64_t seq, const char **ret_records, uint64_t *ret_first);
+
+/* ---- a log that is stored, too ---- */
+
+/* Readers have nothing from now on but what log_release() lets them have. */
+void log_hold(struct log *log);
+
+/* The records that are to be stored: those from CURSOR on that lie together, whole ones of
+ * MAX bytes at the most, but at least one; like log_read(), but up to next. */
+size_t log_read_held(const struct log *log, struct log_cursor *cursor, size_t max,
+	const char **ret_records, struct log_cursor *ret_next);
+
+/* Those before TO are stored. */
+void log_release(struct log *log, const struct log_cursor *to);
+
+/* Those from log_end() on can not be: they were never there. */
+void log_truncate(struct log *log);
+
+/* Retention would take what is not stored yet. */
+bool log_oldest_is_held(const struct log *log);
+
+/* The memory of a segment stays, whatever retention does, while it is pinned. */
+struct segment *log_pin(const struct log_cursor *cursor);
+void segment_unpin(struct segment *segment);
+
+/* A segment as it is stored: its first USED bytes, its borders, and where it belongs. */
+struct segment_image {
+	uint32_t number;
+	uint32_t size; /* that it may grow to */
+	uint32_t used;
+	uint64_t first, next; /* of its records */
+	const char *data;
+	struct segment *segment;
+};
+
+/* The segment NUMBER, or the next one there is, with the records that are before
+ * log_end(), each with its CRC. False when there is none. */
+bool log_image(const struct log *log, uint32_t number, struct segment_image *ret_image);
+
+/* Take up a segment as it was stored, behind those that are there: RET_DATA is the place
+ * for its USED bytes. -ENOMEM. */
+int log_restore(struct log *log, const struct segment_image *image, char **ret_data);
+
+/* Its bytes are in place: are they its records, each as it was written? Returns 0 or
+ * RECORD_E_BROKEN. */
+int log_restored(struct log *log, const struct segment_image *image);
+
+/* All that is there is gone; the next record is NEXT. */
+void log_lose(struct log *log, uint64_t next);

@@ -11,6 +11,7 @@
 #include <sysexits.h>
 
 #include "broker/broker.h"
+#include "broker/inspect.h"
 #include "broker/ipc.h"
 #include "broker/node.h"
 #include "protocol/number.h"
@@ -28,6 +29,9 @@ enum {
 	OPTION_LIMIT,
 	OPTION_LIMITS,
 	OPTION_LOOK,
+	OPTION_STATE,
+	OPTION_VERIFY,
+	OPTION_DUMP,
 	OPTION_LIST_IPC,
 	OPTION_CLEAN_IPC,
 	OPTION_TEST,
@@ -49,6 +53,9 @@ static const struct {
 	[OPTION_LIMITS] = { "limits", "FILE", "read limits from FILE, again at SIGHUP" },
 	[OPTION_LOOK] = { "look", "MICROSECONDS",
 		"look for work so long before sleeping (100); 0 is off" },
+	[OPTION_STATE] = { "state", "DIRECTORY", "store rooms there, and bring back what it has" },
+	[OPTION_VERIFY] = { "verify", "DIRECTORY", "check what is stored there, then exit" },
+	[OPTION_DUMP] = { "dump", "DIRECTORY", "print what is stored there of ROOM, then exit" },
 	[OPTION_LIST_IPC] = { "list-ipc", NULL, "list this user's semaphores, then exit" },
 	[OPTION_CLEAN_IPC] = { "clean-ipc", NULL,
 		"remove those that no broker of this socket uses, then exit" },
@@ -161,16 +168,24 @@ static int option_parse(struct broker_config *config, int option, char *argument
 			return usage("--look %s is not a number of microseconds up to %d", argument,
 				LOOK_US_MAX);
 		return 0;
+	case OPTION_STATE:
+		if (!argument[0])
+			return usage("--state: the path is empty");
+		config->state = argument;
+		return 0;
 	default: /* OPTION_LIMITS */
 		config->limits_path = argument;
 		return 0;
 	}
 }
 
-/* What is to be done, when it is not to serve. */
-static int options_parse(struct broker_config *config, int argc, char **argv, int *ret_mode)
+/* *ret_mode: what is to be done, when it is not to serve; with *ret_room, if that is to
+ * dump one. */
+static int options_parse(
+	struct broker_config *config, int argc, char **argv, int *ret_mode, const char **ret_room)
 {
 	struct option longs[ARRAY_LEN(options) + 1] = { 0 };
+	bool has_room;
 	int option, r;
 
 	for (size_t i = 0; i < ARRAY_LEN(options); i++)
@@ -189,6 +204,11 @@ static int options_parse(struct broker_config *config, int argc, char **argv, in
 		case OPTION_VERSION:
 			printf("chat-broker %s\n", CHAT_VERSION);
 			return -1;
+		case OPTION_VERIFY:
+		case OPTION_DUMP:
+			*ret_mode = option;
+			config->state = optarg;
+			break;
 		case OPTION_TEST:
 		case OPTION_LIST_IPC:
 		case OPTION_CLEAN_IPC:
@@ -200,8 +220,12 @@ static int options_parse(struct broker_config *config, int argc, char **argv, in
 				return r;
 		}
 	}
-	if (optind < argc)
-		return usage("unexpected word %s", argv[optind]);
+	has_room = *ret_mode == OPTION_DUMP;
+	if (has_room && optind == argc)
+		return usage("--dump needs a room, too");
+	if (optind + has_room < argc)
+		return usage("unexpected word %s", argv[optind + has_room]);
+	*ret_room = argv[optind];
 	return 0;
 }
 
@@ -257,6 +281,8 @@ static int serve(const struct broker_config *config)
 		return EX_CANTCREAT;
 	case BROKER_E_SETTINGS:
 		return EX_CONFIG;
+	case BROKER_E_STATE:
+		return EX_DATAERR;
 	default:
 		return EX_OSERR;
 	}
@@ -304,7 +330,7 @@ static int clean_ipc(const struct broker_config *config)
 	return 0;
 }
 
-static int run(struct broker_config *config, int mode)
+static int run(struct broker_config *config, int mode, const char *room)
 {
 	switch (mode) {
 	case OPTION_TEST:
@@ -313,6 +339,10 @@ static int run(struct broker_config *config, int mode)
 		return list_ipc(config);
 	case OPTION_CLEAN_IPC:
 		return clean_ipc(config);
+	case OPTION_VERIFY:
+		return inspect_verify(config->state);
+	case OPTION_DUMP:
+		return inspect_dump(config->state, room);
 	default:
 		return serve(config);
 	}
@@ -328,6 +358,7 @@ int main(int argc, char **argv)
 		.admin_group = (gid_t)-1,
 		.look_us = LOOK_US_DEFAULT,
 	};
+	const char *room = NULL;
 	int mode = -1, r;
 
 	if (sodium_init() < 0) {
@@ -335,9 +366,9 @@ int main(int argc, char **argv)
 		return EX_OSERR;
 	}
 	settings_init(&config.settings);
-	r = options_parse(&config, argc, argv, &mode);
+	r = options_parse(&config, argc, argv, &mode, &room);
 	if (r == 0)
-		r = run(&config, mode);
+		r = run(&config, mode, room);
 	settings_deinit(&config.settings);
 	return r < 0 ? 0 : r;
 }

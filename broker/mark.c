@@ -4,6 +4,8 @@
 #include <errno.h>
 #include <stdlib.h>
 
+#include "broker/store.h"
+
 static struct mark *mark_find(struct rooms *rooms, const struct room *room, uid_t uid)
 {
 	uint64_t key[2] = { uid, room->number };
@@ -67,6 +69,9 @@ int room_move_mark(struct rooms *rooms, struct room *room, struct user *user, ui
 	if (seq <= mark->seq)
 		return 0;
 	mark->seq = seq;
+	mark->is_stored = false;
+	if (room->stored)
+		store_marked(rooms->store, room, mark);
 	list_unlink(&mark->account_link);
 	list_append(&user->account->marks, &mark->account_link);
 	return 1;

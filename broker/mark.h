@@ -24,6 +24,7 @@ struct mark {
 	struct user *user; /* a reference */
 	uint64_t key[2];   /* uid, and the room's number */
 	uint64_t seq;
+	bool is_stored; /* so far, of a room that is stored */
 };
 
 /* The number up to which user UID has read ROOM; 0 when that is not known. */

@@ -1,16 +1,15 @@
 /* nss.h - the user data base, asked by a thread of its own.
  *
  * getpwuid_r(3) and getpwnam_r(3) may ask the network and take seconds, so the
- * loop never calls them. A query is queued here; nss.fd polls readable when an
+ * loop never calls them. A query is queued here; nss.worker.fd polls readable when an
  * answer is there.
  */
 #pragma once
 
-#include <pthread.h>
 #include <stdbool.h>
 #include <sys/types.h>
 
-#include "broker/list.h"
+#include "broker/worker.h"
 #include "protocol/limits.h"
 
 enum nss_status {
@@ -24,7 +23,7 @@ enum nss_status {
 /* One question, embedded in who asks; it stays where it is until it is taken
  * back. The thread writes the answer and nothing else. */
 struct nss_query {
-	struct list queue_link;
+	struct job job;
 	enum nss_status status; /* NSS_ASKED until nss_take() */
 	bool by_name;           /* else by uid */
 	uid_t uid;
@@ -43,15 +42,8 @@ struct nss_query {
 #define NSS_QUEUE_NAMES_MAX 192
 
 struct nss {
-	int fd;
-	pthread_t thread;
-	pthread_mutex_t mutex;
-	pthread_cond_t wake;
-	struct list queue;
-	struct list answered;
+	struct worker worker;
 	unsigned n_queued, n_names;
-	bool stop;
-	bool is_running;
 };
 
 /* Start the thread. Returns 0 or -errno. */
@@ -64,5 +56,5 @@ int nss_deinit(struct nss *nss);
 /* Queue a query. Returns 0 or -EAGAIN. */
 int nss_ask(struct nss *nss, struct nss_query *query);
 
-/* Take one answered query, or NULL; clears the readiness of nss.fd. */
+/* Take one answered query, or NULL; clears the readiness of nss.worker.fd. */
 struct nss_query *nss_take(struct nss *nss);

@@ -354,11 +354,9 @@ static int bundle_send_each(struct bundle *bundle, const struct log *log, struct
 	struct text frame;
 	int r;
 
-	for (int i = 0; i < OUTPUT_TURN_FRAMES; i++) {
+	for (int i = 0; i < OUTPUT_TURN_FRAMES && cursor->seq < log_end(log); i++) {
 		size_t len = log_read_one(log, cursor, &frame, &next);
 
-		if (len == 0)
-			return 0;
 		r = bundle_send_frame(bundle, frame);
 		if (r < 0)
 			return r;

@@ -23,8 +23,10 @@ struct publisher {
 		uint64_t uid;
 		uint64_t room;
 	} key;
-	uint64_t id;  /* the highest appended */
-	uint64_t seq; /* its number */
+	uint64_t id;      /* the highest appended */
+	uint64_t seq;     /* its number */
+	uint64_t kept_id; /* of a room that is stored: the highest that was, while SEQ is not */
+	uint64_t kept_seq;
 };
 
 /* The row of AUTHOR in ROOM, made if need be: one that was not used for long goes for

@@ -55,7 +55,7 @@ void quota_deinit(struct quota_account *account)
 	for (int kind = 0; kind < QUOTA_KINDS; kind++)
 		assert(account->used[kind] == 0);
 	assert(account->n_passed == 0);
-	assert(account->log_bytes == 0);
+	assert(account->log_bytes == 0 && account->held_bytes == 0);
 	assert(list_is_empty(&account->rooms));
 	assert(list_is_empty(&account->publishers));
 	assert(list_is_empty(&account->marks));
@@ -74,6 +74,11 @@ int quota_charge(struct quota_account *account, enum quota_kind kind, uint64_t a
 		return QUOTA_E_LIMIT;
 	account->used[kind] += amount;
 	return 0;
+}
+
+void quota_charge_beyond(struct quota_account *account, enum quota_kind kind, uint64_t amount)
+{
+	account->used[kind] += amount;
 }
 
 void quota_discharge(struct quota_account *account, enum quota_kind kind, uint64_t amount)

@@ -39,9 +39,10 @@ struct quota_account {
 	uint64_t number;           /* counts up over all accounts */
 	uint64_t used[QUOTA_KINDS];
 	uint64_t max[QUOTA_KINDS];
-	uint64_t n_passed;  /* descriptors of its clients that are kept to be passed on */
-	uint64_t log_bytes; /* of the rooms it owns; the broker's ceiling takes from the largest */
-	struct list rooms;  /* that it owns */
+	uint64_t n_passed;   /* descriptors of its clients that are kept to be passed on */
+	uint64_t log_bytes;  /* of the rooms it owns; the broker's ceiling takes from the largest */
+	uint64_t held_bytes; /* of records in them that are not stored yet; see store.h */
+	struct list rooms;   /* that it owns */
 	struct list publishers; /* that rooms remember of it, least recent first; see room.h */
 	unsigned n_publishers;
 	struct list marks; /* of how far it has read, least recently moved first; see mark.h */
@@ -64,6 +65,8 @@ void quota_deinit(struct quota_account *account);
 
 /* Returns 0 or QUOTA_E_LIMIT, having charged nothing. */
 int quota_charge(struct quota_account *account, enum quota_kind kind, uint64_t amount);
+/* The same for what was there before: no limit keeps it away. */
+void quota_charge_beyond(struct quota_account *account, enum quota_kind kind, uint64_t amount);
 void quota_discharge(struct quota_account *account, enum quota_kind kind, uint64_t amount);
 
 /* The limit's name as in --limit: "connections", ... */

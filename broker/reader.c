@@ -132,7 +132,7 @@ void reader_join_direct_since(struct session *session, uint64_t time)
 		if (!room_has_party(room, text_of(session->person->name), session->user->uid))
 			continue;
 		seq = log_find_time(&room->log, time);
-		if (seq < room->log.next)
+		if (seq < log_end(&room->log))
 			reader_announce(session, room, seq);
 	}
 }
@@ -151,7 +151,7 @@ void reader_join_direct(struct broker *broker, struct room *room)
 			struct session *session = container_of(link, struct session, person_link);
 
 			if (session->has_direct && session->state == SESSION_OPEN)
-				reader_announce(session, room, room->log.next);
+				reader_announce(session, room, log_end(&room->log));
 		}
 	}
 }

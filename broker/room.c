@@ -11,8 +11,10 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "broker/catalog.h"
 #include "broker/mark.h"
 #include "broker/publisher.h"
+#include "broker/store.h"
 #include "protocol/frame.h"
 #include "protocol/number.h"
 #include "protocol/record.h"
@@ -49,11 +51,15 @@ static void room_take_oldest(struct rooms *rooms, struct room *room)
 
 	log_take_oldest(&room->log);
 	room_charge_log(rooms, room, &before);
+	if (room->stored)
+		store_changed(rooms->store, room);
 }
 
 static void room_free(struct rooms *rooms, struct room *room)
 {
 	assert(room->n_cursors == 0 && list_is_empty(&room->feeds));
+	if (room->stored)
+		store_forget(rooms->store, room);
 	while (room->log.bytes > 0)
 		room_take_oldest(rooms, room);
 	while (!list_is_empty(&room->publishers))
@@ -96,8 +102,9 @@ struct room *rooms_find(struct rooms *rooms, struct text name)
 	return link ? rooms->latest : NULL;
 }
 
+/* IS_RESTORED: it was there before, so no limit keeps it away. */
 static int room_new(struct rooms *rooms, struct text key, size_t target_len, struct user *user,
-	struct room **ret_room)
+	bool is_restored, struct room **ret_room)
 {
 	struct room *room;
 
@@ -108,7 +115,9 @@ static int room_new(struct rooms *rooms, struct text key, size_t target_len, str
 	} else {
 		user_ref(user);
 	}
-	if (quota_charge(user->account, QUOTA_ROOMS, 1)) {
+	if (is_restored) {
+		quota_charge_beyond(user->account, QUOTA_ROOMS, 1);
+	} else if (quota_charge(user->account, QUOTA_ROOMS, 1)) {
 		users_put(rooms->users, user);
 		return ROOM_E_QUOTA;
 	}
@@ -150,7 +159,7 @@ int rooms_get(struct rooms *rooms, struct text name, struct user *user, struct r
 	struct room *room = rooms_find(rooms, name);
 
 	if (!room)
-		return room_new(rooms, name, name.len, user, ret_room);
+		return room_new(rooms, name, name.len, user, false, ret_room);
 	*ret_room = room;
 	return 0;
 }
@@ -178,8 +187,8 @@ int rooms_get_conversation(struct rooms *rooms, struct text a, uid_t uid_a, stru
 	if (!room && !create)
 		return ROOM_E_NONE;
 	if (!room) {
-		r = room_new(
-			rooms, (struct text){ key, (size_t)n }, a.len + b.len + 2, user, &room);
+		r = room_new(rooms, (struct text){ key, (size_t)n }, a.len + b.len + 2, user, false,
+			&room);
 		if (r)
 			return r;
 		room->party[0] = uid_a;
@@ -226,6 +235,22 @@ uint64_t rooms_expire(struct rooms *rooms, uint64_t now)
 	return UINT64_MAX;
 }
 
+const char *room_mode_words(const struct rooms *rooms, const struct room *room)
+{
+	if (room->is_ephemeral)
+		return " mode=ephemeral";
+	return room_is_durable(rooms, room) ? " mode=durable" : "";
+}
+
+void room_set_idle(struct rooms *rooms, struct room *room)
+{
+	if (room->stored)
+		return;
+	room->idle_since = rooms->users->now;
+	list_unlink(&room->idle_link);
+	list_append(&rooms->idle, &room->idle_link);
+}
+
 /* ---- appending ---- */
 
 /* Take from the uid that holds most, from its largest room, until the new segment
@@ -250,7 +275,10 @@ static void rooms_make_room(struct rooms *rooms, struct room *keep)
 			if (!largest || room->log.bytes > largest->log.bytes)
 				largest = room;
 		}
-		/* the record that was just composed is in the newest segment of KEEP */
+		/* the record that was just composed is in the newest segment of KEEP, and what
+		 * is not stored yet is somebody's who was not answered */
+		if (log_oldest_is_held(&largest->log))
+			return;
 		if (largest == keep && list_first(&keep->log.segments) == keep->log.segments.prev)
 			return;
 		room_take_oldest(rooms, largest);
@@ -335,15 +363,47 @@ static struct publisher *room_publisher(
 	return room_get_publisher(rooms, room, author);
 }
 
+/* A record was appended to ROOM, whose log was BEFORE. */
+static void room_note_append(struct rooms *rooms, struct room *room, const struct log *before)
+{
+	if (room->log.bytes != before->bytes || room->log.taken != before->taken) {
+		room_charge_log(rooms, room, before);
+		if (rooms->log_bytes > rooms->settings->limit[LIMIT_LOG_BYTES])
+			rooms_make_room(rooms, room);
+	}
+	if (room->n_cursors == 0)
+		room_set_idle(rooms, room);
+	else if (!list_is_linked(&room->dirty_link) && !room->log.is_held)
+		list_append(&rooms->dirty, &room->dirty_link);
+	room->said_next = room->log.next;
+}
+
+/* It is to be stored; if it can not be, PUBLISHER said what it had said before. */
+static void room_note_stored(
+	struct rooms *rooms, struct room *room, struct publisher *publisher, size_t frame_len)
+{
+	store_appended(rooms->store, room, record_size(frame_len));
+	if (publisher && publisher->seq < log_end(&room->log)) {
+		publisher->kept_id = publisher->id;
+		publisher->kept_seq = publisher->seq;
+	}
+}
+
 int room_append(struct rooms *rooms, struct room *room, const struct author *author, struct text id,
 	uint64_t value, struct text body, uint64_t *ret_seq)
 {
 	struct publisher *publisher = NULL;
 	uint64_t time = MAX(rooms->time, room->log.last_time);
 	struct log before = { .bytes = room->log.bytes, .taken = room->log.taken };
+	size_t frame_len;
 	char *frame;
 	int r;
 
+	if (room_is_durable(rooms, room) && !room->stored) {
+		r = store_take_up(rooms->store, room);
+		if (r < 0)
+			return r;
+	}
 	if (id.len > 0 && author->has_publisher) {
 		publisher = room_publisher(rooms, room, author);
 		if (!publisher)
@@ -361,25 +421,102 @@ int room_append(struct rooms *rooms, struct room *room, const struct author *aut
 		room_charge_log(rooms, room, &before); /* it gave old segments up in vain */
 		return r;
 	}
-	log_commit(&room->log, room_compose(rooms, room, frame, author, publisher, id, body, time),
-		time);
+	frame_len = room_compose(rooms, room, frame, author, publisher, id, body, time);
+	log_commit(&room->log, frame_len, time);
 	rooms->n_records++;
+	if (room->stored)
+		room_note_stored(rooms, room, publisher, frame_len);
 	if (publisher)
 		publisher_note(publisher, value, room->log.next - 1);
-	if (room->log.bytes != before.bytes || room->log.taken != before.taken) {
-		room_charge_log(rooms, room, &before);
-		if (rooms->log_bytes > rooms->settings->limit[LIMIT_LOG_BYTES])
-			rooms_make_room(rooms, room);
-	}
-	if (room->n_cursors == 0) {
-		room->idle_since = rooms->users->now;
-		list_unlink(&room->idle_link);
-		list_append(&rooms->idle, &room->idle_link);
-	} else if (!list_is_linked(&room->dirty_link)) {
-		list_append(&rooms->dirty, &room->dirty_link);
-	}
+	room_note_append(rooms, room, &before);
 	if (ret_seq)
 		*ret_seq = room->log.next - 1;
-	room->said_next = room->log.next;
 	return 0;
+}
+
+/* ---- a room that was stored ---- */
+
+int rooms_restore(struct rooms *rooms, const struct catalog_room *row, struct room **ret_room)
+{
+	struct user *user;
+	int r;
+
+	r = users_get(rooms->users, row->owner, &user);
+	if (r < 0)
+		return r;
+	r = room_new(rooms, row->key, row->target_len, user, true, ret_room);
+	users_put(rooms->users, user);
+	if (r < 0)
+		return r;
+	(*ret_room)->id = row->id;
+	(*ret_room)->party[0] = row->party[0];
+	(*ret_room)->party[1] = row->party[1];
+	(*ret_room)->log.last_time = row->last_time;
+	return 0;
+}
+
+void room_charge_restored(struct rooms *rooms, struct room *room)
+{
+	room_charge_log(rooms, room, &(struct log){ .taken = room->log.taken });
+}
+
+/* Who said it, and which of its messages it is, as FRAME has it. */
+static int room_note_frame(struct rooms *rooms, struct room *room, const struct frame *frame)
+{
+	struct author author = { .has_publisher = true };
+	struct text p = frame_get(frame, 6, "p"), number;
+	const char *colon = p.data ? memchr(p.data, ':', p.len) : NULL;
+	struct publisher *publisher;
+	uint64_t uid, id;
+
+	if (!colon)
+		return 0;
+	number = (struct text){ colon + 1, p.len - (size_t)(colon + 1 - p.data) };
+	if (!number_parse_hex((struct text){ p.data, (size_t)(colon - p.data) }, &author.label) ||
+		!number_parse(number, &id) || !number_parse(frame->word[5], &uid))
+		return 0;
+	author.uid = (uid_t)uid;
+	publisher = room_get_publisher(rooms, room, &author);
+	if (!publisher)
+		return -ENOMEM;
+	publisher_note(publisher, id, room->log.next - 1);
+	return 0;
+}
+
+int room_put_back(struct rooms *rooms, struct room *room, struct text text)
+{
+	struct log before = { .bytes = room->log.bytes, .taken = room->log.taken };
+	struct frame frame;
+	uint64_t time = 0;
+	char *place;
+	int r;
+
+	r = log_reserve(&room->log, text.len, rooms->settings->limit[LIMIT_ROOM_BYTES], &place);
+	if (r < 0)
+		return r;
+	memcpy(place, text.data, text.len);
+	if (frame_parse(&frame, (struct text){ place, text.len }) == 0 && frame.n_words > 5) {
+		(void)number_parse(frame.word[3], &time);
+		log_commit(&room->log, text.len, time);
+		r = room_note_frame(rooms, room, &frame);
+	} else {
+		log_commit(&room->log, text.len, room->log.last_time);
+	}
+	room_note_append(rooms, room, &before);
+	return r;
+}
+
+void rooms_truncate(struct rooms *rooms, struct room *room)
+{
+	struct log before = room->log;
+
+	log_truncate(&room->log);
+	room_charge_log(rooms, room, &before);
+	rooms->line.author = NULL;
+	room->said_next = room->log.next;
+}
+
+void rooms_forget(struct rooms *rooms, struct room *room)
+{
+	room_free(rooms, room);
 }

@@ -34,9 +34,10 @@ struct room {
 	bool is_ephemeral;      /* what goes only through rings is not archived */
 	struct list publishers; /* least recent first */
 	unsigned n_publishers;
-	struct list marks; /* how far users have read it; see mark.h */
-	uid_t party[2];    /* of a conversation, in the order of its target */
-	size_t target_len; /* the key starts with the target; the uids follow it */
+	struct list marks;     /* how far users have read it; see mark.h */
+	struct stored *stored; /* owned; NULL: it is in memory only. See store.h */
+	uid_t party[2];        /* of a conversation, in the order of its target */
+	size_t target_len;     /* the key starts with the target; the uids follow it */
 	char key[];
 };
 
@@ -59,7 +60,8 @@ static inline bool room_is_wall(const struct room *room)
 /* Was nothing done in it yet? */
 static inline bool room_is_fresh(const struct room *room)
 {
-	return room->n_cursors == 0 && room->log.next == 1 && list_is_empty(&room->feeds);
+	return room->n_cursors == 0 && room->log.next == 1 && list_is_empty(&room->feeds) &&
+	       !room->stored;
 }
 
 /* Is NAME of UID one of the two of a conversation? */
@@ -92,7 +94,17 @@ struct rooms {
 	struct msg_line line;
 	struct users *users;             /* borrowed */
 	const struct settings *settings; /* borrowed */
+	struct store *store;             /* borrowed; NULL: nothing is stored */
 };
+
+/* " mode=ephemeral", " mode=durable" or "": of what kind it is. */
+const char *room_mode_words(const struct rooms *rooms, const struct room *room);
+
+/* Is what is said in it stored? */
+static inline bool room_is_durable(const struct rooms *rooms, const struct room *room)
+{
+	return rooms->store && !room->is_ephemeral;
+}
 
 void rooms_init(struct rooms *rooms, struct users *users, const struct settings *settings);
 /* All sessions are gone. */
@@ -139,3 +151,26 @@ void rooms_take_up(struct rooms *rooms, uint64_t time);
  * NULL: what was said before is then not looked for, and never ROOM_E_OLD. */
 int room_append(struct rooms *rooms, struct room *room, const struct author *author, struct text id,
 	uint64_t value, struct text body, uint64_t *ret_seq);
+
+/* Nobody reads ROOM any more, or somebody speaks in it whom nobody reads: it is forgotten when
+ * that lasts, unless it is stored. */
+void room_set_idle(struct rooms *rooms, struct room *room);
+
+/* ---- a room that was stored ---- */
+
+struct catalog_room;
+
+/* Make it as it was, without its records. Returns 0 or -ENOMEM. */
+int rooms_restore(struct rooms *rooms, const struct catalog_room *row, struct room **ret_room);
+
+/* Its log was filled: account for it. */
+void room_charge_restored(struct rooms *rooms, struct room *room);
+
+/* Append FRAME, a message as it was. Returns 0 or -ENOMEM. */
+int room_put_back(struct rooms *rooms, struct room *room, struct text frame);
+
+/* Take back what is behind log_end(). */
+void rooms_truncate(struct rooms *rooms, struct room *room);
+
+/* Free it, whatever is in it. Nobody reads it. */
+void rooms_forget(struct rooms *rooms, struct room *room);

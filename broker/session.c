@@ -76,7 +76,8 @@ const char *session_name(const struct session *session)
 static bool session_takes_input(const struct session *session)
 {
 	return session->state > SESSION_NEW && session->state < SESSION_CLOSING &&
-	       !session->is_waiting && session_output_len(session) <= ANSWERS_HELD_MAX;
+	       !session->is_waiting && session_output_len(session) <= ANSWERS_HELD_MAX &&
+	       !hold_is_full(session->hold);
 }
 
 void session_line_up(struct session *session)
@@ -370,7 +371,7 @@ void session_wake(struct list *wait_link)
 {
 	struct session *session = container_of(wait_link, struct session, wait_link);
 
-	session->is_waiting = false;
+	session->is_waiting = session->is_storing = false;
 	if (session->is_slowed) {
 		session->is_slowed = false;
 		session->has_token = true;
@@ -428,11 +429,11 @@ static int session_say_bye(struct session *session)
 {
 	char line[32];
 
-	if (!session->bye_code)
+	if (!session->bye)
 		return 0;
-	if (session->bye)
+	if (session->owns_bye)
 		return output_send_text(session, text_of(session->bye));
-	snprintf(line, sizeof line, "BYE %s", session->bye_code);
+	snprintf(line, sizeof line, "BYE %s", session->bye);
 	return output_send_text(session, text_of(line));
 }
 
@@ -464,6 +465,7 @@ void session_flush(struct session *session)
 	if (session->state == SESSION_CLOSING &&
 		(session->is_deaf ||
 			(session->is_writable && session_output_len(session) == 0 &&
+				!session->hold &&
 				(!session->is_owed || list_is_empty(&session->pending))))) {
 		session_finish(session);
 		return;
@@ -545,6 +547,7 @@ void session_end(struct session *session)
 	list_unlink(&session->wait_link);
 	list_unlink(&session->sessions_link);
 	output_drop(session);
+	hold_free(session);
 	if (session->held) {
 		quota_discharge(session->user->account, QUOTA_BYTES, session->held->len);
 		free(TAKE(session->held));
@@ -565,7 +568,8 @@ void session_end(struct session *session)
 void session_free(struct session *session)
 {
 	list_unlink(&session->sessions_link);
-	free(session->bye);
+	if (session->owns_bye)
+		free((char *)session->bye);
 	free(session);
 }
 
@@ -593,6 +597,7 @@ void session_close(struct session *session, bool is_owed, uint64_t deadline, con
 	struct broker *broker = session->broker;
 	bool was_new = session->state == SESSION_NEW;
 	char text[LINE_LEN_MAX - 16]; /* the line is "BYE CODE TEXT" */
+	char *bye;
 	va_list ap;
 
 	if (session->state >= SESSION_CLOSING)
@@ -605,13 +610,13 @@ void session_close(struct session *session, bool is_owed, uint64_t deadline, con
 	/* a plain session gets answers and nothing else; one that is not let in is
 	 * told why, though nothing is known of it yet */
 	if (!session->was_plain && (!was_new || strcmp(code, "STOP") != 0)) {
-		session->bye_code = code;
-		if (asprintf(&session->bye, "BYE %s%s%s", code, text[0] ? " " : "", text) < 0)
-			session->bye = NULL;
+		session->owns_bye =
+			asprintf(&bye, "BYE %s%s%s", code, text[0] ? " " : "", text) >= 0;
+		session->bye = session->owns_bye ? bye : code;
 	}
 	session_set_state(session, SESSION_CLOSING);
 	session->is_owed = is_owed;
-	session->is_waiting = session->is_slowed = false;
+	session->is_waiting = session->is_slowed = session->is_storing = false;
 	list_unlink(&session->wait_link);
 	session->deadline = deadline ? deadline : broker->users.now + SESSION_CLOSE_NS;
 	list_append(&broker->closing, &session->wait_link);

@@ -10,6 +10,7 @@
 
 #include "broker/loop.h"
 #include "broker/cursor.h"
+#include "broker/hold.h"
 #include "broker/users.h"
 
 struct broker;
@@ -51,12 +52,14 @@ struct session {
 	/* ten thousand of them: bits */
 	bool is_readable : 1, is_writable : 1; /* as epoll last said */
 	bool is_deaf : 1;    /* it can not be sent anything any more; its input is still read */
-	bool is_waiting : 1; /* for a look-up, its account's throttle, or its rings */
-	bool is_slowed : 1;  /* the latter */
+	bool is_waiting : 1; /* for a look-up, its account's throttle, its rings, or the disk */
+	bool is_slowed : 1;  /* the second of these */
+	bool is_storing : 1; /* it waits for the disk; see store.h */
 	bool has_token : 1;  /* it was let go on by the throttle, and has not said anything since */
 	bool is_charged : 1; /* QUOTA_CONNECTIONS */
 	bool is_owed : 1;    /* while closing: what its cursors have not sent, too */
 	bool was_plain : 1;  /* while closing: so no BYE */
+	bool owns_bye : 1;   /* BYE was allocated; else there was no memory, and the code must do */
 	bool has_batch : 1, has_direct : 1;
 
 	struct list sessions_link; /* in broker.sessions, in order of number */
@@ -72,14 +75,14 @@ struct session {
 
 	struct output *output; /* answers that were not sent; owned, NULL when there are none */
 	struct held *held;     /* the packet that could not be finished; owned */
+	struct hold *hold;     /* answers that wait for the disk; owned. See hold.h */
 
 	struct meter said;
 	uint64_t n_delivered; /* messages */
 	uint64_t blocked_at;  /* when its socket became full; while it is not writable */
 
-	uint64_t deadline;    /* while closing; broker.closing is in its order */
-	const char *bye_code; /* NULL: no BYE */
-	char *bye;            /* owned; NULL, when there was no memory: the code must do */
+	uint64_t deadline; /* while closing; broker.closing is in its order */
+	const char *bye;   /* NULL: no BYE */
 };
 
 /* The packets a session is read in one turn, unless its time is over before
@@ -113,7 +116,8 @@ static inline size_t session_output_len(const struct session *session)
 static inline size_t session_held_len(const struct session *session)
 {
 	return (session->output ? session->output->size : 0) +
-	       (session->held ? session->held->len : 0);
+	       (session->held ? session->held->len : 0) +
+	       (session->hold ? session->hold->size * sizeof *session->hold->answers : 0);
 }
 
 /* May it administer: root, or the broker's own user. */

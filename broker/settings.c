@@ -34,6 +34,8 @@ static const struct {
 	[LIMIT_ROOM_IDLE] = { "room-idle", 24 * 60 * 60, 1, 1000000000 },
 	/* the least takes the largest packet; what more is worth: chat-tuning(7) */
 	[LIMIT_SEND_BUFFER] = { "send-buffer", 256 << 10, 64 << 10, 1 << 30 },
+	/* half a second of a disk, and of a recovery */
+	[LIMIT_JOURNAL_BYTES] = { "journal-bytes", 64 << 20, 64 << 10, UINT64_C(1) << 40 },
 };
 _Static_assert(ARRAY_LEN(limits) == LIMIT_COUNT, "every limit has a row");
 

@@ -24,6 +24,7 @@ enum limit {
 	LIMIT_LOG_BYTES,                     /* kept of all rooms */
 	LIMIT_ROOM_IDLE,                     /* seconds until a room nobody reads is forgotten */
 	LIMIT_SEND_BUFFER,                   /* that a connection asks of the kernel */
+	LIMIT_JOURNAL_BYTES,                 /* after which there is a checkpoint */
 	LIMIT_COUNT,
 };
 

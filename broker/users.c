@@ -190,7 +190,7 @@ int users_get(struct users *users, uid_t uid, struct user **ret_user)
 	list_init(&user->idle_link);
 	list_init(&user->waiters);
 	list_init(&user->nicks);
-	list_init(&user->query.queue_link);
+	list_init(&user->query.job.job_link);
 	users_add_account(users, &user->own, uid, "");
 	if (table_add(&users->by_uid, &user->link,
 		    (struct text){ (const char *)&user->uid, sizeof user->uid }) < 0) {
@@ -314,7 +314,7 @@ static int users_get_nick(struct users *users, struct text name, struct nick **r
 	list_init(&nick->idle_link);
 	list_init(&nick->owner_link);
 	list_init(&nick->waiters);
-	list_init(&nick->query.queue_link);
+	list_init(&nick->query.job.job_link);
 	nick->query.by_name = true;
 	strcpy(nick->query.name, nick->name);
 	if (table_add(&users->by_name, &nick->link, text_of(nick->name)) < 0) {

@@ -95,7 +95,7 @@ int users_init(struct users *users, const struct settings *settings);
 /* Returns what nss_deinit() does; on -EBUSY nothing was freed. */
 int users_deinit(struct users *users);
 
-/* Take the answers that are there and wake who waited. Call when nss.fd is readable. */
+/* Take the answers that are there and wake who waited. Call when nss.worker.fd is readable. */
 void users_dispatch(struct users *users);
 
 /* The limits changed: set every account anew. */

@@ -85,30 +85,30 @@ static void nss_answer(struct nss *nss, unsigned n_answers)
 {
 	uint64_t one = 1;
 
-	for (; n_answers > 0 && !list_is_empty(&nss->queue); n_answers--) {
+	for (; n_answers > 0 && !list_is_empty(&nss->worker.queue); n_answers--) {
 		struct nss_query *query =
-			container_of(list_first(&nss->queue), struct nss_query, queue_link);
+			container_of(list_first(&nss->worker.queue), struct nss_query, job.job_link);
 
-		list_unlink(&query->queue_link);
+		list_unlink(&query->job.job_link);
 		query_answer(query);
-		list_append(&nss->answered, &query->queue_link);
-		EXPECT(write(nss->fd, &one, sizeof one) == sizeof one);
+		list_append(&nss->worker.done, &query->job.job_link);
+		EXPECT(write(nss->worker.fd, &one, sizeof one) == sizeof one);
 	}
 }
 
 int __wrap_nss_init(struct nss *nss)
 {
-	*nss = (struct nss){ .fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK) };
-	list_init(&nss->queue);
-	list_init(&nss->answered);
-	return nss->fd < 0 ? -errno : 0;
+	*nss = (struct nss){ .worker.fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK) };
+	list_init(&nss->worker.queue);
+	list_init(&nss->worker.done);
+	return nss->worker.fd < 0 ? -errno : 0;
 }
 
 int __wrap_nss_deinit(struct nss *nss)
 {
-	if (nss->fd >= 0)
-		close(nss->fd);
-	nss->fd = -1;
+	if (nss->worker.fd >= 0)
+		close(nss->worker.fd);
+	nss->worker.fd = -1;
 	return 0;
 }
 
@@ -119,7 +119,7 @@ int __wrap_nss_ask(struct nss *nss, struct nss_query *query)
 		return -EAGAIN;
 	nss->n_queued++;
 	query->status = NSS_ASKED;
-	list_append(&nss->queue, &query->queue_link);
+	list_append(&nss->worker.queue, &query->job.job_link);
 	if (rig_names != RIG_NAMES_LATER)
 		nss_answer(nss, 1);
 	return 0;
@@ -127,15 +127,15 @@ int __wrap_nss_ask(struct nss *nss, struct nss_query *query)
 
 struct nss_query *__wrap_nss_take(struct nss *nss)
 {
-	struct list *link = list_first(&nss->answered);
+	struct list *link = list_first(&nss->worker.done);
 	struct nss_query *query;
 	uint64_t count;
 
 	if (!link) {
-		(void)!read(nss->fd, &count, sizeof count);
+		(void)!read(nss->worker.fd, &count, sizeof count);
 		return NULL;
 	}
-	query = container_of(link, struct nss_query, queue_link);
+	query = container_of(link, struct nss_query, job.job_link);
 	list_unlink(link);
 	nss->n_queued--;
 	query->status = query->answer.status;

@@ -101,7 +101,8 @@ static void test_all_are_tested(void **state)
 		"chat-client listen lobby --last", "chat-client listen build.ci",
 		"chat-client listen lobby --json", "chat-client ping" };
 	static const char *const broker[] = { "chat-broker &", "chat-broker --socket",
-		"chat-broker --mode", "chat-broker --limits" };
+		"chat-broker --mode", "chat-broker --state", "chat-broker --verify",
+		"chat-broker --limits" };
 	static const char *const library[] = { "#include", "#include" };
 
 	check_displays(CLIENT_PAGE, client, ARRAY_LEN(client));
@@ -257,6 +258,27 @@ static void test_broker_of_a_group(void **state)
 	free(text);
 }
 
+static void test_stored(void **state)
+{
+	struct broker *broker = broker_new();
+	const char *path = broker_path(broker, "state");
+	char *text = page_adapt(
+		page_display(BROKER_PAGE, "chat-broker --state"), "/var/lib/chat-broker", path);
+	struct program *shell;
+	char line[512];
+
+	snprintf(line, sizeof line, "exec %s", text);
+	shell = start_broker(broker, line);
+	program_check(broker, 0, "", "", "", "say", "lobby", "kept");
+	assert_int_equal(kill(shell->pid, SIGTERM), 0);
+	program_expect_exit(shell, 0);
+	free(text);
+	text = page_adapt(
+		page_display(BROKER_PAGE, "chat-broker --verify"), "/var/lib/chat-broker", path);
+	shell_check(broker, text,
+		"lobby first=1 next=2 bytes=~\ngood: rooms=1 records=1\nMSG lobby 1 ~\tkept\n", "");
+}
+
 static void test_limits_file(void **state)
 {
 	struct broker *broker = broker_new();
@@ -374,6 +396,7 @@ int main(void)
 		EXAMPLES_TEST(test_serve_and_stop),
 		EXAMPLES_TEST(test_broker_of_ones_own),
 		EXAMPLES_TEST(test_broker_of_a_group),
+		EXAMPLES_TEST(test_stored),
 		EXAMPLES_TEST(test_limits_file),
 		EXAMPLES_TEST(test_program_that_listens),
 		EXAMPLES_TEST(test_program_that_says),

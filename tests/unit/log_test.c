@@ -415,6 +415,154 @@ static void test_random(void **state)
 	}
 }
 
+/* The cursor must read exactly the records from its place to END, in slices. */
+static void expect_held(struct model *model, uint64_t from, uint64_t end)
+{
+	struct log_cursor cursor, next;
+	const char *records;
+
+	log_seek(&model->log, from, &cursor);
+	while (cursor.seq < end) {
+		assert_true(log_read(&model->log, &cursor, 3000, &records, &next) > 0);
+		assert_true(next.seq <= end);
+		cursor = next;
+	}
+	assert_int_equal(log_read(&model->log, &cursor, 3000, &records, &next), 0);
+}
+
+/* Readers have what was released, the disk has all; what is taken back was never there. */
+static void test_held(void **state)
+{
+	MODEL(model);
+	struct log_cursor at, next;
+	const char *records;
+	uint64_t released = 1;
+
+	log_hold(&model->log);
+	at = model->log.end;
+	for (unsigned round = 0; round < 200; round++) {
+		unsigned n = (round * 7) % 40;
+
+		for (unsigned i = 0; i < n; i++)
+			model_append(model, (round * i) % 700, round + 1, UINT64_MAX, 0);
+		expect_held(model, 1, released);
+		while (log_read_held(&model->log, &at, 2000, &records, &next) > 0) {
+			at = next;
+			if (round % 3 == 0 && at.seq % 2 == 0)
+				break;
+		}
+		if (round % 5 == 4) {
+			log_truncate(&model->log);
+			assert_int_equal(model->log.next, released);
+			at = model->log.end;
+		} else {
+			log_release(&model->log, &at);
+			released = at.seq;
+		}
+		assert_int_equal(log_end(&model->log), released);
+		expect_held(model, 1, released);
+	}
+	assert_true(released > 1000);
+}
+
+/* All of it goes, also what was not in the first segment. */
+static void test_truncated_to_nothing(void **state)
+{
+	MODEL(model);
+
+	log_hold(&model->log);
+	for (unsigned i = 0; i < 100; i++)
+		model_append(model, 600, 1, UINT64_MAX, 0);
+	log_truncate(&model->log);
+	assert_int_equal(model->log.next, 1);
+	assert_int_equal(model->log.first, 1);
+	assert_int_equal(model->log.bytes, 0);
+	model_append(model, 600, 1, UINT64_MAX, 0);
+	expect_held(model, 1, 1);
+}
+
+/* A segment that is pinned stays readable when the log has taken it, and is not used again. */
+static void test_pinned(void **state)
+{
+	MODEL(model);
+	struct log_cursor cursor, next;
+	struct segment *segment;
+	const char *records;
+	char before[64];
+	size_t len;
+
+	model_append(model, 500, 1, 64 << 10, 0);
+	log_seek(&model->log, 1, &cursor);
+	len = log_read(&model->log, &cursor, 4096, &records, &next);
+	assert_true(len > sizeof before);
+	memcpy(before, records, sizeof before);
+	segment = log_pin(&cursor);
+	for (unsigned i = 0; i < 1000; i++)
+		model_append(model, 500, 1, 64 << 10, 0);
+	assert_true(model->log.first > 100);
+	assert_memory_equal(records, before, sizeof before);
+	segment_unpin(segment);
+}
+
+/* Images are what is released; a log made of them is the same. */
+static void test_images(void **state)
+{
+	MODEL(model);
+	MODEL(copy);
+	struct segment_image image;
+	uint32_t number = 0;
+	unsigned n = 0;
+	char *data;
+
+	log_hold(&model->log);
+	for (unsigned i = 0; i < 300; i++)
+		model_append(model, (i * 37) % 900, 5 + i, UINT64_MAX, 0);
+	assert_false(log_image(&model->log, 0, &image));
+	log_seek(&model->log, 251, &model->log.end);
+	for (; log_image(&model->log, number, &image); number = image.number + 1, n++) {
+		assert_int_equal(log_restore(&copy->log, &image, &data), 0);
+		memcpy(data, image.data, image.used);
+		assert_int_equal(log_restored(&copy->log, &image), 0);
+	}
+	assert_true(n > 3);
+	assert_int_equal(copy->log.first, 1);
+	assert_int_equal(copy->log.next, 251);
+	assert_int_equal(copy->log.last_time, 254);
+	memcpy(copy->len, model->len, sizeof copy->len);
+	memcpy(copy->time, model->time, sizeof copy->time);
+	expect_held(copy, 1, 251);
+	/* it is written on, in the segment that was not full */
+	model_append(copy, 10, 300, UINT64_MAX, 0);
+	expect_held(copy, 240, 252);
+}
+
+/* One flipped bit, wherever it is, is seen. */
+static void test_damaged_image(void **state)
+{
+	MODEL(model);
+	struct segment_image image;
+	char *data;
+
+	log_hold(&model->log);
+	for (unsigned i = 0; i < 3; i++)
+		model_append(model, 20, 5, UINT64_MAX, 0);
+	log_seek(&model->log, 4, &model->log.end);
+	assert_true(log_image(&model->log, 0, &image));
+	for (uint32_t at = 0; at < image.used; at++) {
+		MODEL(copy);
+
+		assert_int_equal(log_restore(&copy->log, &image, &data), 0);
+		memcpy(data, image.data, image.used);
+		data[at] ^= 1;
+		/* but for the padding, which says nothing */
+		if (log_restored(&copy->log, &image) == 0)
+			assert_int_equal(data[at], 1);
+		log_lose(&copy->log, image.next);
+		assert_int_equal(copy->log.first, 4);
+		assert_int_equal(copy->log.next, 4);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -428,6 +576,11 @@ int main(void)
 		cmocka_unit_test(test_sealed_once),
 		cmocka_unit_test(test_reserve_is_not_commit),
 		cmocka_unit_test(test_random),
+		cmocka_unit_test(test_held),
+		cmocka_unit_test(test_truncated_to_nothing),
+		cmocka_unit_test(test_pinned),
+		cmocka_unit_test(test_images),
+		cmocka_unit_test(test_damaged_image),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -114,9 +114,9 @@ static void test_nss(void **state)
 	struct nss nss;
 	unsigned n_taken = 0;
 
-	list_init(&by_uid.queue_link);
-	list_init(&by_name.queue_link);
-	list_init(&nobody.queue_link);
+	list_init(&by_uid.job.job_link);
+	list_init(&by_name.job.job_link);
+	list_init(&nobody.job.job_link);
 	assert_int_equal(nss_init(&nss), 0);
 	assert_null(nss_take(&nss));
 	assert_int_equal(nss_ask(&nss, &by_name), 0);
@@ -124,7 +124,7 @@ static void test_nss(void **state)
 	assert_int_equal(nss_ask(&nss, &by_uid), 0);
 	assert_int_equal(by_uid.status, NSS_ASKED);
 	while (n_taken < 3) {
-		struct pollfd pollfd = { .fd = nss.fd, .events = POLLIN };
+		struct pollfd pollfd = { .fd = nss.worker.fd, .events = POLLIN };
 
 		assert_int_equal(poll(&pollfd, 1, 10000), 1);
 		while (nss_take(&nss))

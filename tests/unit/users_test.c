@@ -140,7 +140,7 @@ static int house_teardown(void **state)
 /* Until the answer that HOUSE waits for is there. */
 static void house_wait(struct house *house)
 {
-	struct pollfd fd = { .fd = house->users.nss.fd, .events = POLLIN };
+	struct pollfd fd = { .fd = house->users.nss.worker.fd, .events = POLLIN };
 
 	house->users.now += house->think_ns;
 	while (list_is_linked(&house->waiter)) {

@@ -1,0 +1,141 @@
+/* inspect.c - see inspect.h. What a broker would bring back is brought back, but nothing is
+ * changed, and nothing is too much. */
+#include "broker/inspect.h"
+
+#include <stdint.h>
+#include <stdio.h>
+#include <string.h>
+#include <sysexits.h>
+
+#include "broker/recover.h"
+#include "broker/room.h"
+#include "broker/store.h"
+
+struct inspection {
+	struct settings settings;
+	struct users users;
+	struct rooms rooms;
+	struct store store;
+};
+
+static int inspection_open(struct inspection *inspection, const char *directory)
+{
+	uint64_t min;
+	int r;
+
+	settings_init(&inspection->settings);
+	limit_bounds(LIMIT_ROOM_BYTES, &min, &inspection->settings.limit[LIMIT_ROOM_BYTES]);
+	limit_bounds(LIMIT_LOG_BYTES, &min, &inspection->settings.limit[LIMIT_LOG_BYTES]);
+	rooms_init(&inspection->rooms, &inspection->users, &inspection->settings);
+	r = users_init(&inspection->users, &inspection->settings);
+	if (r == 0)
+		r = store_inspect(&inspection->store, &inspection->rooms, directory);
+	if (r == 0 || r == STORE_E_DAMAGED)
+		return r;
+	return r == STORE_E_HELD ? EX_TEMPFAIL : r == STORE_E_FOREIGN ? EX_NOPERM : EX_DATAERR;
+}
+
+static void inspection_close(struct inspection *inspection)
+{
+	store_deinit(&inspection->store);
+	rooms_deinit(&inspection->rooms);
+	(void)users_deinit(&inspection->users);
+	settings_deinit(&inspection->settings);
+}
+
+static uint64_t verify_rooms(const struct rooms *rooms)
+{
+	uint64_t n_records = 0;
+
+	list_for_each (link, &rooms->all) {
+		const struct room *room = container_of(link, struct room, rooms_link);
+		struct text target = room_target(room);
+
+		printf("%.*s first=%lu next=%lu bytes=%lu owner=%u\n", (int)target.len, target.data,
+			(unsigned long)room->log.first, (unsigned long)room->log.next,
+			(unsigned long)room->log.bytes, room->owner->uid);
+		n_records += room->log.next - room->log.first;
+	}
+	return n_records;
+}
+
+int inspect_verify(const char *directory)
+{
+	static struct inspection inspection;
+	uint64_t n_records;
+	int r;
+
+	r = inspection_open(&inspection, directory);
+	if (r == 0 || r == STORE_E_DAMAGED) {
+		n_records = verify_rooms(&inspection.rooms);
+		printf("%s: rooms=%lu records=%lu\n", r ? "DAMAGED" : "good",
+			(unsigned long)inspection.rooms.by_key.n_links, (unsigned long)n_records);
+		r = r ? EX_DATAERR : 0;
+	}
+	inspection_close(&inspection);
+	return r;
+}
+
+/* A line, whatever is in it. */
+static void print_body(struct text body)
+{
+	for (size_t i = 0; i < body.len; i++) {
+		unsigned char c = (unsigned char)body.data[i];
+
+		if (c == '\\')
+			fputs("\\\\", stdout);
+		else if (c == '\n')
+			fputs("\\n", stdout);
+		else if (c < ' ' || c == 0x7f)
+			printf("\\x%02x", c);
+		else
+			putchar(c);
+	}
+	putchar('\n');
+}
+
+static void dump_room(const struct room *room)
+{
+	struct log_cursor cursor, next;
+	struct text frame;
+
+	log_seek(&room->log, room->log.first, &cursor);
+	while (log_read_one(&room->log, &cursor, &frame, &next) > 0) {
+		const char *lf = memchr(frame.data, '\n', frame.len);
+		size_t line_len = lf ? (size_t)(lf - frame.data) : frame.len;
+
+		printf("%.*s\t", (int)line_len, frame.data);
+		if (lf)
+			print_body((struct text){ lf + 1, frame.len - line_len - 1 });
+		else
+			putchar('\n');
+		cursor = next;
+	}
+}
+
+int inspect_dump(const char *directory, const char *name)
+{
+	static struct inspection inspection;
+	unsigned n = 0;
+	int r;
+
+	r = inspection_open(&inspection, directory);
+	if (r == 0 || r == STORE_E_DAMAGED) {
+		list_for_each (link, &inspection.rooms.all) {
+			const struct room *room = container_of(link, struct room, rooms_link);
+
+			if (!text_equal(room_target(room), text_of(name)))
+				continue;
+			dump_room(room);
+			n++;
+		}
+		r = r ? EX_DATAERR : 0;
+		if (n == 0) {
+			fprintf(stderr, "chat-broker: %s has no room %s; --verify lists them\n",
+				directory, name);
+			r = EX_NOINPUT;
+		}
+	}
+	inspection_close(&inspection);
+	return r;
+}

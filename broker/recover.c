@@ -1,0 +1,422 @@
+/* recover.c - see recover.h. */
+#include "broker/recover.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "broker/archive.h"
+#include "broker/broker.h"
+#include "broker/catalog.h"
+#include "broker/mark.h"
+#include "broker/publisher.h"
+#include "broker/room.h"
+#include "broker/store.h"
+#include "broker/trace.h"
+#include "protocol/record.h"
+
+/* One room while it is being brought back. */
+struct restored {
+	struct table_link link; /* in recovery.by_id */
+	uint64_t id;
+	uint32_t number; /* of its newest segment, ever */
+	uint64_t next;   /* as the catalog says */
+	bool is_changed; /* it is not all in files, as it is now */
+	struct room *room;
+	struct stored *stored;
+};
+
+struct recovery {
+	struct store *store;
+	struct rooms *rooms;
+	int dir;
+	struct table by_id;
+	uint64_t n_records, n_damaged; /* replayed; segments */
+};
+
+static struct restored *recovery_find(struct recovery *recovery, uint64_t id)
+{
+	struct table_link *link =
+		table_find(&recovery->by_id, (struct text){ (char *)&id, sizeof id });
+
+	return link ? container_of(link, struct restored, link) : NULL;
+}
+
+static int recovery_add(struct recovery *recovery, const struct catalog_room *row)
+{
+	struct restored *restored = calloc(1, sizeof *restored);
+	struct stored *stored = calloc(1, sizeof *stored);
+	int r = restored && stored ? 0 : -ENOMEM;
+
+	if (r == 0) {
+		restored->id = row->id;
+		restored->number = row->number;
+		restored->next = row->next;
+		restored->stored = stored;
+		r = table_add(&recovery->by_id, &restored->link,
+			(struct text){ (char *)&restored->id, sizeof restored->id });
+	}
+	if (r == 0) {
+		r = rooms_restore(recovery->rooms, row, &restored->room);
+		if (r < 0)
+			table_remove(&recovery->by_id, &restored->link);
+	}
+	if (r < 0) {
+		free(restored);
+		free(stored);
+		return r;
+	}
+	store_adopt(restored->room, stored);
+	return 0;
+}
+
+/* ---- the catalog ---- */
+
+static int take_room(void *userdata, const struct catalog_room *row)
+{
+	return recovery_add(userdata, row);
+}
+
+/* One that is damaged ends what is known of the past: what is behind it is served, and what
+ * is before it is told as a gap. */
+static void segment_damaged(
+	struct recovery *recovery, struct restored *restored, const struct segment_image *image)
+{
+	struct text target = room_target(restored->room);
+
+	trace(TRACE_ERROR,
+		"damaged room=%.*s segment=%u first=%lu next=%lu: put aside, with what is before "
+		"it",
+		(int)target.len, target.data, image->number, (unsigned long)image->first,
+		(unsigned long)image->next);
+	if (!recovery->store->is_inspected)
+		archive_put_aside(recovery->dir, restored->id, image->number);
+	recovery->n_damaged++;
+	restored->is_changed = true;
+	log_lose(&restored->room->log, image->next);
+}
+
+static int take_segment(void *userdata, uint64_t room, const struct segment_image *image)
+{
+	struct recovery *recovery = userdata;
+	struct restored *restored = recovery_find(recovery, room);
+	char *data;
+	int r;
+
+	if (!restored || image->used > image->size || image->size > LOG_SEGMENT_MAX)
+		return STORE_E_STATE;
+	if (restored->stored->file_used == 0) /* the first */
+		restored->stored->oldest_file = image->number;
+	restored->stored->file_number = image->number;
+	restored->stored->file_used = image->used;
+	r = log_restore(&restored->room->log, image, &data);
+	if (r < 0)
+		return r;
+	r = archive_read(recovery->dir, room, image, data);
+	if (r == ARCHIVE_E_FORMAT) {
+		trace(TRACE_ERROR, "a segment is of another version of chat-broker");
+		return STORE_E_STATE;
+	}
+	if (r < 0)
+		return r;
+	if (r == ARCHIVE_E_BROKEN || log_restored(&restored->room->log, image))
+		segment_damaged(recovery, restored, image);
+	return 0;
+}
+
+static int take_publisher(void *userdata, uint64_t room, const struct catalog_publisher *row)
+{
+	struct recovery *recovery = userdata;
+	struct restored *restored = recovery_find(recovery, room);
+	struct author author = { .uid = row->uid, .label = row->label, .has_publisher = true };
+	struct publisher *publisher;
+
+	if (!restored)
+		return STORE_E_STATE;
+	publisher = room_get_publisher(recovery->rooms, restored->room, &author);
+	if (!publisher)
+		return -ENOMEM;
+	publisher_note(publisher, row->id, row->seq);
+	return 0;
+}
+
+static int room_take_mark(struct recovery *recovery, struct room *room, uid_t uid, uint64_t seq)
+{
+	struct users *users = recovery->rooms->users;
+	struct user *user;
+	int r;
+
+	r = users_get(users, uid, &user);
+	if (r < 0)
+		return r;
+	r = room_move_mark(recovery->rooms, room, user, seq);
+	users_put(users, user);
+	return r < 0 ? r : 0;
+}
+
+static int take_mark(void *userdata, uint64_t room, uid_t uid, uint64_t seq)
+{
+	struct recovery *recovery = userdata;
+	struct restored *restored = recovery_find(recovery, room);
+
+	return restored ? room_take_mark(recovery, restored->room, uid, seq) : STORE_E_STATE;
+}
+
+static const struct catalog_reader reader = {
+	.room = take_room,
+	.segment = take_segment,
+	.publisher = take_publisher,
+	.mark = take_mark,
+};
+
+/* ---- the journal ---- */
+
+static int replay_room(
+	struct recovery *recovery, const struct journal_entry *entry, const char *payload)
+{
+	struct store_room room;
+	struct catalog_room row = { .id = entry->room, .next = 1 };
+
+	if (recovery_find(recovery, entry->room))
+		return 0;
+	if (entry->len <= sizeof room)
+		return STORE_E_STATE;
+	memcpy(&room, payload, sizeof room);
+	row.key = (struct text){ payload + sizeof room, entry->len - sizeof room };
+	row.target_len = room.target_len;
+	row.owner = room.owner;
+	row.party[0] = room.party[0];
+	row.party[1] = room.party[1];
+	if (row.target_len > row.key.len || row.target_len > TARGET_LEN_MAX)
+		return STORE_E_STATE;
+	return recovery_add(recovery, &row);
+}
+
+static int replay_records(struct recovery *recovery, struct restored *restored,
+	const struct journal_entry *entry, const char *payload)
+{
+	const char *at = payload, *end = payload + entry->len;
+	uint64_t seq = entry->seq;
+	struct text frame;
+	int r;
+
+	while ((r = record_next(&at, end, &frame)) == 0) {
+		uint64_t next = restored->room->log.next;
+
+		if (seq > next)
+			return STORE_E_STATE; /* something between is missing */
+		if (seq++ < next)
+			continue;
+		r = room_put_back(recovery->rooms, restored->room, frame);
+		if (r < 0)
+			return r;
+		recovery->n_records++;
+	}
+	return r == RECORD_E_END ? 0 : STORE_E_STATE;
+}
+
+static void recovery_forget(struct recovery *recovery, struct restored *restored)
+{
+	table_remove(&recovery->by_id, &restored->link);
+	rooms_forget(recovery->rooms, restored->room);
+	free(restored);
+}
+
+static int replay_entry(void *userdata, const struct journal_entry *entry, const char *payload)
+{
+	struct recovery *recovery = userdata;
+	struct restored *restored;
+
+	if (entry->kind == JOURNAL_ROOM)
+		return replay_room(recovery, entry, payload);
+	restored = recovery_find(recovery, entry->room);
+	if (!restored)
+		return 0; /* it went later, and the catalog knows that */
+	restored->is_changed = true;
+	switch (entry->kind) {
+	case JOURNAL_RECORDS:
+		return replay_records(recovery, restored, entry, payload);
+	case JOURNAL_MARK:
+		return room_take_mark(recovery, restored->room, entry->uid, entry->seq);
+	default: /* JOURNAL_GONE */
+		recovery_forget(recovery, restored);
+		return 0;
+	}
+}
+
+/* ---- all of it ---- */
+
+static bool segment_is_known(void *userdata, uint64_t room, uint32_t number)
+{
+	struct restored *restored = recovery_find(userdata, room);
+
+	return restored && number >= restored->stored->oldest_file &&
+	       number <= restored->stored->file_number;
+}
+
+typedef void restored_fn(struct recovery *recovery, struct restored *restored);
+
+static void recovery_each(struct recovery *recovery, restored_fn *function)
+{
+	for (size_t i = 0; i < recovery->by_id.n_slots; i++)
+		for (struct table_link *link = table_at(&recovery->by_id, i); link;
+			link = link->next)
+			function(recovery, container_of(link, struct restored, link));
+}
+
+/* What the segments brought is what the catalog says. */
+static void each_settle(struct recovery *recovery, struct restored *restored)
+{
+	struct log *log = &restored->room->log;
+
+	log->segment_number = MAX(log->segment_number, restored->number);
+	if (!log->newest) {
+		log->oldest_number = log->segment_number + 1;
+		log->first = log->next = MAX(log->next, restored->next);
+	}
+	room_charge_restored(recovery->rooms, restored->room);
+}
+
+/* Readers may have all of it; and what the journal had is to go into files. */
+static void each_open(struct recovery *recovery, struct restored *restored)
+{
+	struct room *room = restored->room;
+
+	log_hold(&room->log);
+	room->stored->at = room->log.end;
+	room->stored->next_in_file = restored->next;
+	room->said_next = room->log.next;
+	if (restored->is_changed)
+		store_changed(recovery->store, room);
+}
+
+static void recovery_free(struct recovery *recovery)
+{
+	struct table_link *link;
+
+	for (size_t i = 0; i < recovery->by_id.n_slots; i++)
+		while ((link = table_at(&recovery->by_id, i))) {
+			table_remove(&recovery->by_id, link);
+			free(container_of(link, struct restored, link));
+		}
+	table_deinit(&recovery->by_id);
+}
+
+static int recovery_read_catalog(struct recovery *recovery, uint64_t *ret_generation)
+{
+	char why[CATALOG_WHY_MAX] = "its rows do not fit together";
+	struct catalog catalog;
+	int r;
+
+	r = catalog_open(&catalog, recovery->store->path, why);
+	if (r == 0) {
+		r = catalog_read(&catalog, &reader, recovery, ret_generation, why);
+		catalog_close(&catalog);
+	}
+	if (r > 0) {
+		trace(TRACE_ERROR, "can not use the state in %s: %s", recovery->store->path, why);
+		return STORE_E_STATE;
+	}
+	return r;
+}
+
+static int recovery_read_journal(struct recovery *recovery, uint64_t generation)
+{
+	char why[JOURNAL_WHY_MAX] = "the journal does not fit what it is about";
+	struct store *store = recovery->store;
+	struct journal_replayed replayed;
+	int r;
+
+	r = journal_replay(recovery->dir, generation, replay_entry, recovery, &replayed, why);
+	if (r > 0) {
+		trace(TRACE_ERROR, "can not use the state in %s: %s", store->path, why);
+		return STORE_E_STATE;
+	}
+	if (r < 0)
+		return r;
+	if (replayed.n_files == 0)
+		replayed.generation = generation - 1;
+	journal_init(&store->journal, -1, replayed.generation, replayed.len);
+	if (replayed.n_bytes > 0 && !store->is_inspected)
+		trace(TRACE_INFO, "replayed entries=%lu bytes=%lu records=%lu",
+			(unsigned long)replayed.n_entries, (unsigned long)replayed.n_bytes,
+			(unsigned long)recovery->n_records);
+	return 0;
+}
+
+static int recovery_read(struct recovery *recovery)
+{
+	uint64_t generation;
+	int r;
+
+	r = recovery_read_catalog(recovery, &generation);
+	if (r)
+		return r;
+	recovery_each(recovery, each_settle);
+	r = recovery_read_journal(recovery, generation);
+	if (r)
+		return r;
+	recovery_each(recovery, each_open);
+	if (recovery->store->changed_at > 0)
+		recovery->store->changed_at = 1; /* it is due */
+	if (recovery->store->is_inspected)
+		return recovery->n_damaged > 0 ? STORE_E_DAMAGED : 0;
+	r = archive_clean(recovery->dir, segment_is_known, recovery);
+	return r < 0 ? r : 0;
+}
+
+/* The directory is ours alone, and nobody else uses it. Returns 0, an outcome or -errno. */
+static int directory_take(struct store *store)
+{
+	struct stat statbuf;
+	int dir;
+
+	if (!store->is_inspected && mkdir(store->path, 0700) < 0 && errno != EEXIST)
+		return -errno;
+	dir = open(store->path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (dir < 0)
+		return -errno;
+	store->lock = dir; /* it is locked itself */
+	if (fstat(dir, &statbuf) < 0)
+		return -errno;
+	if (statbuf.st_uid != geteuid() || (statbuf.st_mode & 022)) {
+		trace(TRACE_ERROR, "can not use %s: it belongs to uid %u, mode %03o", store->path,
+			statbuf.st_uid, statbuf.st_mode & 0777);
+		return STORE_E_FOREIGN;
+	}
+	if (flock(dir, LOCK_EX | LOCK_NB) < 0) {
+		trace(TRACE_ERROR, "can not use %s: another broker does", store->path);
+		return STORE_E_HELD;
+	}
+	if (!store->is_inspected && mkdirat(dir, ARCHIVE_DIR, 0700) < 0 && errno != EEXIST)
+		return -errno;
+	return 0;
+}
+
+int recover(struct store *store)
+{
+	struct recovery recovery = { .store = store, .rooms = store->rooms };
+	uint64_t start = broker_clock();
+	int r;
+
+	table_init(&recovery.by_id);
+	store->is_recovering = true;
+	r = directory_take(store);
+	recovery.dir = store->lock;
+	if (r == 0)
+		r = recovery_read(&recovery);
+	if (r == 0 && !store->is_inspected)
+		trace(TRACE_INFO, "state directory=%s rooms=%lu bytes=%lu damaged=%lu ms=%lu",
+			store->path, (unsigned long)recovery.by_id.n_links,
+			(unsigned long)store->rooms->log_bytes, (unsigned long)recovery.n_damaged,
+			(unsigned long)((broker_clock() - start) / 1000000));
+	else if (r < 0)
+		trace(TRACE_ERROR, "can not use the state in %s: %s", store->path, strerror(-r));
+	store->is_recovering = false;
+	recovery_free(&recovery);
+	return r;
+}

@@ -1,0 +1,686 @@
+/* store.c - see store.h.
+ *
+ * There is one batch in the air at a time: while the disk syncs it, the next one collects,
+ * of all rooms and whoever spoke in them, so the more there is to do, the more one sync does.
+ */
+#include "broker/store.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "broker/broker.h"
+#include "broker/checkpoint.h"
+#include "broker/hold.h"
+#include "broker/mark.h"
+#include "broker/publisher.h"
+#include "broker/recover.h"
+#include "broker/room.h"
+#include "broker/session.h"
+#include "broker/trace.h"
+#include "protocol/record.h"
+
+/* Records of one room that go to the journal together. */
+struct slice {
+	struct stored *stored;   /* a reference */
+	struct segment *segment; /* pinned */
+	struct log_cursor end;
+	size_t len;
+};
+
+struct batch {
+	struct job job;
+	struct store *store;
+	uint64_t number;
+	bool is_new;
+	struct journal_part *parts;
+	size_t n_parts;
+	struct slice *slices;
+	size_t n_slices;
+	char *notes; /* what the first parts refer to */
+	int result;
+	uint64_t generation, journal_len; /* where it went, and what that has now */
+};
+
+/* ---- what is stored of a room ---- */
+
+struct stored *stored_ref(struct stored *stored)
+{
+	stored->n_refs++;
+	return stored;
+}
+
+void stored_put(struct stored *stored)
+{
+	if (--stored->n_refs > 0)
+		return;
+	assert(!stored->room && !list_is_linked(&stored->changed_link));
+	free(stored);
+}
+
+void store_changed(struct store *store, struct room *room)
+{
+	struct stored *stored = room->stored;
+
+	if (!stored)
+		return;
+	if (store->changed_at == 0)
+		store->changed_at = store->rooms->users->now;
+	if (list_is_linked(&stored->changed_link))
+		return;
+	list_append(&store->changed, &stored->changed_link);
+	stored_ref(stored);
+}
+
+/* ---- notes: what is not records ---- */
+
+/* Another entry for the next batch. -ENOMEM. */
+static int store_note(struct store *store, struct journal_entry entry, const void *payload,
+	size_t len, const void *rest, size_t rest_len)
+{
+	size_t size = sizeof entry + ((len + rest_len + 7) & ~(size_t)7);
+	char *at;
+
+	if (store->notes_size - store->notes_len < size) {
+		size_t more = MAX(store->notes_size * 2, store->notes_len + size + 1024);
+		char *notes = realloc(store->notes, more);
+
+		if (!notes)
+			return -ENOMEM;
+		store->notes = notes;
+		store->notes_size = more;
+	}
+	entry.len = (uint32_t)(len + rest_len);
+	at = store->notes + store->notes_len;
+	memcpy(at, &entry, sizeof entry);
+	memcpy(at + sizeof entry, payload, len);
+	memcpy(at + sizeof entry + len, rest, rest_len);
+	store->notes_len += size;
+	return 0;
+}
+
+int store_take_up(struct store *store, struct room *room)
+{
+	struct stored *stored = calloc(1, sizeof *stored);
+	struct text key = table_key(&room->link);
+	struct store_room payload = { room->owner->uid, { room->party[0], room->party[1] },
+		(uint32_t)room->target_len };
+	int r;
+
+	if (!stored)
+		return -ENOMEM;
+	r = store_note(store, (struct journal_entry){ .kind = JOURNAL_ROOM, .room = room->id },
+		&payload, sizeof payload, key.data, key.len);
+	if (r < 0) {
+		free(stored);
+		return r;
+	}
+	store_adopt(room, stored);
+	store_changed(store, room);
+	return 0;
+}
+
+void store_adopt(struct room *room, struct stored *stored)
+{
+	list_init(&stored->dirty_link);
+	list_init(&stored->changed_link);
+	stored->room = room;
+	stored->n_refs = 1;
+	stored->id = room->id;
+	stored->oldest_file = stored->file_number = room->log.oldest_number;
+	log_hold(&room->log);
+	stored->at = room->log.end;
+	room->stored = stored;
+	list_unlink(&room->idle_link); /* it is not forgotten because nobody looks at it */
+}
+
+void store_appended(struct store *store, struct room *room, size_t len)
+{
+	struct stored *stored = room->stored;
+
+	stored->held += len;
+	room->owner->account->held_bytes += len;
+	if (!list_is_linked(&stored->dirty_link))
+		list_append(&store->dirty, &stored->dirty_link);
+}
+
+static void stored_settle(struct stored *stored, uint64_t len)
+{
+	stored->held -= len;
+	stored->room->owner->account->held_bytes -= len;
+}
+
+void store_marked(struct store *store, struct room *room, const struct mark *mark)
+{
+	if (store->is_recovering)
+		return;
+	/* without memory it is stored with the next checkpoint */
+	(void)store_note(store,
+		(struct journal_entry){ .kind = JOURNAL_MARK,
+			.room = room->id,
+			.uid = mark->user->uid,
+			.seq = mark->seq },
+		"", 0, "", 0);
+	store_changed(store, room);
+}
+
+void store_forget(struct store *store, struct room *room)
+{
+	struct stored *stored = TAKE(room->stored);
+
+	if (!stored)
+		return;
+	stored->room->owner->account->held_bytes -= stored->held;
+	stored->room = NULL;
+	list_unlink(&stored->dirty_link);
+	if (!list_is_linked(&stored->changed_link))
+		stored_ref(stored);
+	list_unlink(&stored->changed_link);
+	list_append(&store->gone, &stored->changed_link);
+	if (store->changed_at == 0)
+		store->changed_at = store->rooms->users->now;
+	/* without memory the journal does not say so, but the next checkpoint */
+	(void)store_note(store, (struct journal_entry){ .kind = JOURNAL_GONE, .room = stored->id },
+		"", 0, "", 0);
+	stored_put(stored);
+}
+
+/* ---- who has to wait ---- */
+
+bool store_must_wait(struct store *store, const struct room *room)
+{
+	return room->stored &&
+	       (room->stored->held >=
+			       MIN((uint64_t)STORE_ROOM_HELD_MAX,
+				       store->rooms->settings->limit[LIMIT_ROOM_BYTES] / 8) ||
+		       room->owner->account->held_bytes >= STORE_ACCOUNT_HELD_MAX);
+}
+
+void store_wait(struct store *store, struct session *session)
+{
+	session->is_waiting = session->is_storing = true;
+	list_append(&store->waiters, &session->wait_link);
+}
+
+static void store_wake(struct store *store)
+{
+	struct list waiters, *link;
+
+	list_init(&waiters);
+	list_take(&waiters, &store->waiters);
+	while ((link = list_first(&waiters))) {
+		list_unlink(link);
+		store->rooms->users->wake(link);
+	}
+}
+
+/* ---- batches ---- */
+
+static void batch_free(struct batch *batch)
+{
+	for (size_t i = 0; i < batch->n_slices; i++) {
+		segment_unpin(batch->slices[i].segment);
+		stored_put(batch->slices[i].stored);
+	}
+	free(batch->slices);
+	free(batch->parts);
+	free(batch->notes);
+	free(batch);
+}
+
+/* On the writer's thread. */
+static void batch_work(struct job *job)
+{
+	struct batch *batch = container_of(job, struct batch, job);
+	struct store *store = batch->store;
+
+	if (store->dir < 0)
+		store->dir = open(store->path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	store->journal.dir = store->dir;
+	batch->result = store->dir < 0 ? -errno
+				       : journal_write(&store->journal, batch->parts,
+						 batch->n_parts, batch->is_new);
+	batch->generation = store->journal.generation;
+	batch->journal_len = store->journal.len;
+}
+
+static struct journal_part *batch_part(struct batch *batch, size_t *size)
+{
+	if (batch->n_parts == *size) {
+		size_t more = MAX((size_t)64, *size * 2);
+		struct journal_part *parts = realloc(batch->parts, more * sizeof *parts);
+
+		if (!parts)
+			return NULL;
+		batch->parts = parts;
+		*size = more;
+	}
+	return &batch->parts[batch->n_parts++];
+}
+
+static struct slice *batch_slice(struct batch *batch, size_t *size)
+{
+	if (batch->n_slices == *size) {
+		size_t more = MAX((size_t)64, *size * 2);
+		struct slice *slices = realloc(batch->slices, more * sizeof *slices);
+
+		if (!slices)
+			return NULL;
+		batch->slices = slices;
+		*size = more;
+	}
+	return &batch->slices[batch->n_slices];
+}
+
+static bool batch_add_notes(struct batch *batch, size_t len, size_t *size)
+{
+	for (size_t at = 0; at < len;) {
+		struct journal_part *part = batch_part(batch, size);
+
+		if (!part)
+			return false;
+		memcpy(&part->entry, batch->notes + at, sizeof part->entry);
+		part->payload = batch->notes + at + sizeof part->entry;
+		at += sizeof part->entry + ((part->entry.len + 7) & ~(size_t)7);
+	}
+	return true;
+}
+
+/* All that ROOM has got. */
+static bool batch_add_room(
+	struct batch *batch, struct stored *stored, size_t *n_parts, size_t *n_slices)
+{
+	const struct log *log = &stored->room->log;
+	struct log_cursor next;
+	const char *records;
+	size_t len;
+
+	while ((len = log_read_held(log, &stored->at, JOURNAL_ENTRY_MAX, &records, &next)) > 0) {
+		struct slice *slice = batch_slice(batch, n_slices);
+		struct journal_part *part = slice ? batch_part(batch, n_parts) : NULL;
+
+		if (!part)
+			return false;
+		*part = (struct journal_part){ .payload = records };
+		part->entry = (struct journal_entry){ .len = (uint32_t)len,
+			.kind = JOURNAL_RECORDS,
+			.room = stored->id,
+			.seq = stored->at.seq };
+		*slice = (struct slice){ stored_ref(stored), log_pin(&stored->at), next, len };
+		batch->n_slices++;
+		stored->at = next;
+	}
+	return true;
+}
+
+/* What there is, as one. NULL without memory: then some rooms' cursors may have moved. */
+static struct batch *batch_new(struct store *store)
+{
+	struct batch *batch = calloc(1, sizeof *batch);
+	size_t n_parts = 0, n_slices = 0, notes_len = store->notes_len;
+
+	if (!batch)
+		return NULL;
+	batch->job.work = batch_work;
+	batch->store = store;
+	batch->number = store->building;
+	batch->is_new = store->wants_new;
+	batch->notes = TAKE(store->notes);
+	store->notes_len = store->notes_size = 0;
+	if (!batch_add_notes(batch, notes_len, &n_parts))
+		goto fail;
+	list_for_each (link, &store->dirty) {
+		struct stored *stored = container_of(link, struct stored, dirty_link);
+
+		if (!batch_add_room(batch, stored, &n_parts, &n_slices))
+			goto fail;
+		list_unlink(link);
+	}
+	return batch;
+fail:
+	store->notes = TAKE(batch->notes);
+	store->notes_len = store->notes_size = notes_len;
+	batch_free(batch);
+	return NULL;
+}
+
+/* What is not stored of ROOM is taken back. */
+static void room_take_back(struct store *store, struct room *room)
+{
+	struct stored *stored = room->stored;
+	uint64_t end = log_end(&room->log);
+
+	rooms_truncate(store->rooms, room);
+	stored->at = room->log.end;
+	stored_settle(stored, stored->held);
+	list_for_each (link, &room->publishers) {
+		struct publisher *publisher = container_of(link, struct publisher, recent_link);
+
+		if (publisher->seq < end)
+			continue;
+		publisher->id = publisher->kept_id;
+		publisher->seq = publisher->kept_seq;
+		if (publisher->id == 0)
+			publisher_free(store->rooms, publisher);
+	}
+	list_for_each (link, &room->marks) {
+		struct mark *mark = container_of(link, struct mark, room_link);
+
+		mark->seq = MIN(mark->seq, end - 1);
+	}
+	list_unlink(&stored->dirty_link);
+}
+
+/* Nothing that waits can be stored. */
+static void store_fail(struct store *store, int error)
+{
+	if (store->error != error)
+		trace(TRACE_ERROR, "storage failed reason=\"%s\"", strerror(-error));
+	store->error = error;
+	store->n_failed++;
+	list_for_each (link, &store->rooms->all) {
+		struct room *room = container_of(link, struct room, rooms_link);
+
+		if (room->stored && room->stored->held > 0)
+			room_take_back(store, room);
+	}
+	store->retry_at = store->rooms->users->now + STORE_RETRY_NS;
+	store->done = store->building - 1;
+	holds_fail(store, error);
+	/* some were made for what was not said */
+	list_for_each (link, &store->rooms->all)
+		rooms_release(store->rooms, container_of(link, struct room, rooms_link));
+}
+
+/* What it said of rooms and marks holds still: it is tried again, before what came since. */
+static void batch_return_notes(struct store *store, struct batch *batch)
+{
+	size_t len = 0;
+	char *notes;
+
+	for (size_t i = 0; i < batch->n_parts && batch->notes; i++)
+		if (batch->parts[i].entry.kind != JOURNAL_RECORDS)
+			len += sizeof batch->parts[i].entry +
+			       ((batch->parts[i].entry.len + 7) & ~(size_t)7);
+	if (len == 0)
+		return;
+	notes = realloc(batch->notes, len + store->notes_len);
+	if (!notes)
+		return;
+	batch->notes = NULL;
+	memcpy(notes + len, store->notes ? store->notes : "", store->notes_len);
+	free(store->notes);
+	store->notes = notes;
+	store->notes_len = store->notes_size = len + store->notes_len;
+}
+
+static void batch_land(struct store *store, struct batch *batch)
+{
+	for (size_t i = 0; i < batch->n_slices; i++) {
+		struct slice *slice = &batch->slices[i];
+		struct room *room = slice->stored->room;
+
+		store->n_bytes += slice->len;
+		if (!room)
+			continue;
+		log_release(&room->log, &slice->end);
+		stored_settle(slice->stored, slice->len);
+		store_changed(store, room);
+		if (!list_is_linked(&room->dirty_link))
+			list_append(&store->rooms->dirty, &room->dirty_link);
+	}
+	if (store->error)
+		trace(TRACE_INFO, "storage works again");
+	store->error = 0;
+	store->n_batches++;
+	store->done = batch->number;
+	store->journal_len = batch->journal_len;
+	store->generation = batch->generation;
+	holds_settle(store);
+}
+
+/* After a failure only what somebody says is tried at once. */
+static bool store_rests(const struct store *store)
+{
+	return store->error && store->rooms->users->now < store->retry_at;
+}
+
+void store_flush(struct store *store)
+{
+	struct batch *batch;
+
+	if (!store_is_open(store) || store->flying ||
+		(list_is_empty(&store->dirty) && !store->wants_new &&
+			(store->notes_len == 0 || store_rests(store))))
+		return;
+	batch = batch_new(store);
+	store->building++;
+	if (!batch) {
+		store_fail(store, -ENOMEM);
+		return;
+	}
+	store->flying = batch;
+	worker_add(&store->writer, &batch->job, false);
+}
+
+/* ---- checkpoints ---- */
+
+/* The file that the last batch went to has nothing of before it that is not in the others:
+ * they can go when what is there now is where it belongs. */
+static void store_checkpoint(struct store *store)
+{
+	struct checkpoint *checkpoint = checkpoint_new(store, store->generation);
+
+	if (!checkpoint) {
+		store->retry_at = store->rooms->users->now + STORE_RETRY_NS;
+		return;
+	}
+	store->changed_at = 0;
+	store->checkpoint = checkpoint;
+	worker_add(&store->keeper, checkpoint_job(checkpoint), false);
+}
+
+uint64_t store_patience(struct store *store, uint64_t now)
+{
+	uint64_t due = store->changed_at + STORE_CHECKPOINT_NS;
+
+	if (!store_is_open(store))
+		return UINT64_MAX;
+	if (store->error && store->notes_len > 0 && !store->flying)
+		return store->retry_at - MIN(now, store->retry_at);
+	if (store->checkpoint || store->wants_new || store->changed_at == 0)
+		return UINT64_MAX;
+	if (store->journal_len >= store->journal.max_bytes)
+		due = now;
+	due = MAX(due, store->retry_at);
+	if (now < due)
+		return due - now;
+	store->wants_new = true; /* it begins when that has landed */
+	store_flush(store);
+	return UINT64_MAX;
+}
+
+/* ---- what comes back ---- */
+
+static void writer_dispatch(struct store *store)
+{
+	struct job *job;
+
+	while ((job = worker_take(&store->writer))) {
+		struct batch *batch = container_of(job, struct batch, job);
+		bool is_new = batch->is_new;
+		int r = batch->result;
+
+		store->flying = NULL;
+		if (r == 0)
+			batch_land(store, batch);
+		else
+			batch_return_notes(store, batch);
+		store->wants_new = false;
+		batch_free(batch);
+		if (r < 0)
+			store_fail(store, r);
+		else if (is_new && !store->checkpoint)
+			store_checkpoint(store);
+		store_wake(store);
+	}
+}
+
+static void keeper_dispatch(struct store *store)
+{
+	struct job *job;
+
+	while ((job = worker_take(&store->keeper))) {
+		store->checkpoint = NULL;
+		if (checkpoint_finish(store, checkpoint_of(job)) < 0) {
+			store->retry_at = store->rooms->users->now + STORE_RETRY_NS;
+			store->changed_at = store->rooms->users->now;
+		} else {
+			store->n_checkpoints++;
+		}
+	}
+}
+
+void store_dispatch(struct store *store)
+{
+	writer_dispatch(store);
+	keeper_dispatch(store);
+}
+
+/* ---- life ---- */
+
+static void store_prepare(struct store *store, struct rooms *rooms, const char *path)
+{
+	*store = (struct store){ .rooms = rooms, .path = path, .lock = -1, .dir = -1 };
+	store->building = 1;
+	store->writer.fd = store->keeper.fd = -1;
+	list_init(&store->dirty);
+	list_init(&store->changed);
+	list_init(&store->gone);
+	list_init(&store->holds);
+	list_init(&store->waiters);
+	journal_init(&store->journal, -1, 0, 0);
+	if (path)
+		rooms->store = store;
+}
+
+int store_inspect(struct store *store, struct rooms *rooms, const char *path)
+{
+	store_prepare(store, rooms, path);
+	store->is_inspected = true;
+	return recover(store);
+}
+
+int store_init(struct store *store, struct rooms *rooms, const char *path, uint64_t journal_bytes)
+{
+	int r;
+
+	store_prepare(store, rooms, path);
+	if (!path)
+		return 0;
+	r = recover(store);
+	if (r)
+		return r;
+	store->journal.max_bytes = journal_bytes;
+	r = worker_init(&store->writer, "journal");
+	if (r == 0)
+		r = worker_init(&store->keeper, "checkpoint");
+	if (r < 0)
+		trace(TRACE_ERROR, "can not start a thread: %s", strerror(-r));
+	return r;
+}
+
+/* Wait until the workers have nothing in hand, or until UNTIL ns: then false. */
+static bool store_await(struct store *store, uint64_t until)
+{
+	uint64_t now;
+
+	while (store->flying || store->checkpoint) {
+		struct pollfd fds[] = { { store->writer.fd, POLLIN, 0 },
+			{ store->keeper.fd, POLLIN, 0 } };
+
+		now = broker_clock();
+		if (now >= until)
+			return false;
+		(void)poll(fds, ARRAY_LEN(fds), (int)((until - now) / 1000000) + 1);
+		store_dispatch(store);
+		store_flush(store);
+	}
+	return true;
+}
+
+static void close_work(struct job *job)
+{
+	struct store *store = container_of(job, struct store, closing);
+
+	journal_close(&store->journal);
+}
+
+/* What there is is stored; then, if that is quick, it is brought to where it belongs, so that
+ * the next broker has no journal to read. */
+static void store_finish(struct store *store)
+{
+	uint64_t now = broker_clock();
+
+	store_flush(store);
+	if (!store_await(store, now + STORE_STOP_NS)) {
+		trace(TRACE_ERROR, "stopped before the disk was done: it did not answer in time");
+		return;
+	}
+	if (store->changed_at > 0 && !store->error) {
+		store->generation++;
+		store_checkpoint(store);
+		(void)store_await(store, broker_clock() + STORE_LAST_NS);
+	}
+	store->closing.work = close_work;
+	worker_add(&store->writer, &store->closing, false);
+	(void)poll(&(struct pollfd){ store->writer.fd, POLLIN, 0 }, 1, STORE_LAST_NS / 1000000);
+}
+
+static void store_let_go(struct list *line)
+{
+	list_for_each (link, line) {
+		struct stored *stored = container_of(link, struct stored, changed_link);
+
+		list_unlink(link);
+		stored_put(stored);
+	}
+}
+
+void store_deinit(struct store *store)
+{
+	if (!store->path)
+		return;
+	if (store->keeper.is_running)
+		store_finish(store);
+	list_for_each (link, &store->rooms->all) {
+		struct room *room = container_of(link, struct room, rooms_link);
+		struct stored *stored = TAKE(room->stored);
+
+		if (!stored)
+			continue;
+		room->owner->account->held_bytes -= stored->held;
+		list_unlink(&stored->dirty_link);
+		stored->room = NULL;
+		/* the room's own reference, unless the line has one, which is let go below */
+		if (!list_is_linked(&stored->changed_link))
+			list_append(&store->gone, &stored->changed_link);
+		else
+			stored->n_refs--;
+	}
+	store_let_go(&store->changed);
+	store_let_go(&store->gone);
+	store->rooms->store = NULL;
+	free(TAKE(store->notes));
+	/* what is stuck in the disk stays until the exit, with what it has in hand */
+	(void)worker_deinit(&store->keeper, STORE_LAST_NS);
+	(void)worker_deinit(&store->writer, STORE_LAST_NS);
+	if (store->lock >= 0)
+		close(store->lock);
+	store->lock = -1;
+	store->path = NULL;
+}

@@ -1,0 +1,128 @@
+/* worker.c - see worker.h. The mutex guards the three lists and nothing else. */
+#include "broker/worker.h"
+
+#include <errno.h>
+#include <linux/close_range.h>
+#include <signal.h>
+#include <sys/eventfd.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "protocol/text.h"
+
+/* Have descriptors of one's own, but for the ones that answers need. A table of them that
+ * two threads share costs the loop an atomic operation or two in each system call, and
+ * when it has to grow, at 64, 256, 1024 and so on, the kernel lets the loop wait for 5 to
+ * 25 ms. And a job finds descriptors also when the loop has none left. Where that is
+ * refused, it goes on as it was. */
+static void worker_part(const struct worker *worker)
+{
+	if (close_range((unsigned)worker->fd + 1, ~0u, CLOSE_RANGE_UNSHARE) == 0 && worker->fd > 3)
+		(void)close_range(3, (unsigned)worker->fd - 1, 0);
+}
+
+static struct list *worker_next(struct worker *worker)
+{
+	struct list *link = list_first(&worker->urgent);
+
+	return link ? link : list_first(&worker->queue);
+}
+
+static void *worker_run(void *arg)
+{
+	struct worker *worker = arg;
+	uint64_t one = 1;
+
+	worker_part(worker);
+	pthread_mutex_lock(&worker->mutex);
+	while (!worker->stop) {
+		struct list *link = worker_next(worker);
+		struct job *job;
+
+		if (!link) {
+			pthread_cond_wait(&worker->wake, &worker->mutex);
+			continue;
+		}
+		list_unlink(link);
+		pthread_mutex_unlock(&worker->mutex);
+		job = container_of(link, struct job, job_link);
+		job->work(job);
+		pthread_mutex_lock(&worker->mutex);
+		list_append(&worker->done, link);
+		(void)!write(worker->fd, &one, sizeof one);
+	}
+	pthread_mutex_unlock(&worker->mutex);
+	return NULL;
+}
+
+int worker_init(struct worker *worker, const char *name)
+{
+	sigset_t all, old;
+	int r;
+
+	*worker = (struct worker){ .fd = -1 };
+	list_init(&worker->urgent);
+	list_init(&worker->queue);
+	list_init(&worker->done);
+	worker->fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	if (worker->fd < 0)
+		return -errno;
+	pthread_mutex_init(&worker->mutex, NULL);
+	pthread_cond_init(&worker->wake, NULL);
+	sigfillset(&all); /* signals are the loop's */
+	pthread_sigmask(SIG_SETMASK, &all, &old);
+	r = pthread_create(&worker->thread, NULL, worker_run, worker);
+	pthread_sigmask(SIG_SETMASK, &old, NULL);
+	if (r)
+		return -r;
+	worker->is_running = true;
+	(void)pthread_setname_np(worker->thread, name);
+	return 0;
+}
+
+int worker_deinit(struct worker *worker, uint64_t timeout_ns)
+{
+	struct timespec until;
+
+	if (worker->is_running) {
+		pthread_mutex_lock(&worker->mutex);
+		worker->stop = true;
+		pthread_cond_signal(&worker->wake);
+		pthread_mutex_unlock(&worker->mutex);
+		clock_gettime(CLOCK_REALTIME, &until);
+		timeout_ns += (uint64_t)until.tv_nsec;
+		until.tv_sec += (time_t)(timeout_ns / 1000000000);
+		until.tv_nsec = (long)(timeout_ns % 1000000000);
+		if (pthread_timedjoin_np(worker->thread, NULL, &until))
+			return -EBUSY;
+		worker->is_running = false;
+	}
+	if (worker->fd >= 0)
+		close(worker->fd);
+	worker->fd = -1;
+	return 0;
+}
+
+void worker_add(struct worker *worker, struct job *job, bool is_urgent)
+{
+	pthread_mutex_lock(&worker->mutex);
+	list_append(is_urgent ? &worker->urgent : &worker->queue, &job->job_link);
+	pthread_cond_signal(&worker->wake);
+	pthread_mutex_unlock(&worker->mutex);
+}
+
+struct job *worker_take(struct worker *worker)
+{
+	struct job *job = NULL;
+	uint64_t count;
+
+	pthread_mutex_lock(&worker->mutex);
+	if (!list_is_empty(&worker->done)) {
+		job = container_of(list_first(&worker->done), struct job, job_link);
+		list_unlink(&job->job_link);
+	} else {
+		(void)!read(worker->fd, &count, sizeof count);
+	}
+	pthread_mutex_unlock(&worker->mutex);
+	return job;
+}

@@ -1,0 +1,43 @@
+/* worker.h - a thread for what may block: jobs go in, and come back done.
+ *
+ * The loop must not wait for a disk or for the user data base, so it gives such work away.
+ * A job belongs to the worker from worker_add() until worker_take() gives it back; the
+ * worker's descriptor polls readable meanwhile when one is done.
+ */
+#pragma once
+
+#include <pthread.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "broker/list.h"
+
+/* Embedded in what is to be done. */
+struct job {
+	struct list job_link;
+	void (*work)(struct job *job); /* on the thread */
+};
+
+struct worker {
+	int fd;
+	pthread_t thread;
+	pthread_mutex_t mutex;
+	pthread_cond_t wake;
+	struct list urgent, queue; /* the latter is begun when there is nothing urgent */
+	struct list done;
+	bool stop, is_running;
+};
+
+/* Start the thread; NAME, of up to 15 bytes, is for people. Returns 0 or -errno. */
+int worker_init(struct worker *worker, const char *name);
+
+/* Stop it behind the job in hand; those that wait are left alone. Safe after a failed init.
+ * Returns 0, or -EBUSY when that job is not done within TIMEOUT_NS: then the worker and its
+ * jobs must stay until the process exits. */
+int worker_deinit(struct worker *worker, uint64_t timeout_ns);
+
+/* Queue JOB, which stays where it is. */
+void worker_add(struct worker *worker, struct job *job, bool is_urgent);
+
+/* Take one that is done, or NULL; clears the readiness of worker.fd when there is none. */
+struct job *worker_take(struct worker *worker);
