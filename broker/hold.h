@@ -1,8 +1,8 @@
 /* hold.h - answers to what is not stored yet, in their order.
  *
  * A SAY into a room that is stored is answered when it is on the disk. Until then everything
- * that the session is answered waits here behind it, and it may do nothing but say more, or PING: so
- * answers come in the order of the requests. Messages are not answers and go on.
+ * that the session is answered waits here behind it, and it may do nothing but say more, or PING:
+ * so answers come in the order of the requests. Messages are not answers and go on.
  */
 #pragma once
 

@@ -86,8 +86,8 @@ static void nss_answer(struct nss *nss, unsigned n_answers)
 	uint64_t one = 1;
 
 	for (; n_answers > 0 && !list_is_empty(&nss->worker.queue); n_answers--) {
-		struct nss_query *query =
-			container_of(list_first(&nss->worker.queue), struct nss_query, job.job_link);
+		struct nss_query *query = container_of(
+			list_first(&nss->worker.queue), struct nss_query, job.job_link);
 
 		list_unlink(&query->job.job_link);
 		query_answer(query);
