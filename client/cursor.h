@@ -37,6 +37,8 @@ struct cursor {
 	uint64_t next;
 	uint64_t log;
 	uint64_t placed;     /* the number that the last placement named */
+	uint64_t heard;      /* since then all of the log before this number came: below NEXT at
+				first, if rings had what is between */
 	uint64_t reset_from; /* the number that was next before a reset */
 	bool is_loose;       /* whatever comes first is NEXT: the numbers are new */
 	bool reset_due;      /* it is another log, and no GAP has said so yet */

@@ -81,6 +81,7 @@ static int delivery_pass(struct chat *chat, struct cursor *cursor, const struct 
 			seen_add(&cursor->seen, message->uid, message->label, message->n);
 	}
 	cursor->next = MAX(next, message->seq + 1);
+	cursor->heard = MAX(cursor->heard, message->seq + 1);
 	cursor->is_loose = false;
 	return is_new ? DELIVERY_E_GO : DELIVERY_E_NONE;
 }
@@ -169,6 +170,7 @@ static int deliver_gap(struct chat *chat, const struct frame *frame, struct chat
 	if (cursor->is_fast) { /* it may have been caught up from further back */
 		cursor->is_loose = false;
 		cursor->next = MAX(cursor->next, to + 1);
+		cursor->heard = MAX(cursor->heard, to + 1);
 		subscriptions_note_gap(chat, cursor);
 		return delivery_gap(ret_event, cursor, from, to, reason);
 	}
@@ -191,8 +193,10 @@ static int deliver_place(struct chat *chat, const struct frame *frame)
 	if (frame->n_words < 3 || !number_parse(frame->word[2], &seq))
 		return DELIVERY_E_JUNK;
 	cursor = cursors_find(&chat->cursors, frame->word[1]);
-	if (cursor && cursor->state == CURSOR_UP && cursor->is_fast && !cursor->reset_due)
+	if (cursor && cursor->state == CURSOR_UP && cursor->is_fast && !cursor->reset_due) {
 		cursor->next = MAX(cursor->next, seq);
+		cursor->heard = MAX(cursor->heard, seq);
+	}
 	return DELIVERY_E_NONE;
 }
 
@@ -290,6 +294,7 @@ static int deliver_join(struct chat *chat, const struct frame *frame, struct cha
 		!number_parse_hex(frame_get(frame, 1, "log"), &log))
 		return DELIVERY_E_JUNK;
 	cursor_settle(cursor, false);
+	cursor->heard = next;
 	cursor->is_ephemeral = text_equal(frame_get(frame, 1, "mode"), TEXT("ephemeral"));
 	if (cursor->state == CURSOR_RESUMING) {
 		cursor_place_again(cursor, next, log);

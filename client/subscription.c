@@ -101,9 +101,12 @@ uint64_t subscriptions_suspend(
 		subscription->n_resyncs = 0;
 		if (!cursor->is_ephemeral)
 			subscription_lose(subscription);
-		/* the broker did not know of the ring: so what there was came from the log */
-		if (subscription->state == SUBSCRIPTION_LOST && subscription->is_served)
-			subscription_has_all(subscription);
+		/* the broker did not know of the ring: so what there was came from the log, as
+		 * far as that came */
+		if (subscription->state == SUBSCRIPTION_LOST && subscription->is_served) {
+			subscription->since = MIN(cursor->next, cursor->heard);
+			subscription->since_log = cursor->log;
+		}
 		subscription->is_served = false;
 		if (subscription->state == SUBSCRIPTION_LOST && subscription->since_log == log)
 			next = MIN(next, subscription->since);
