@@ -110,7 +110,8 @@ void hold_said(struct session *session, const struct frame *frame, struct room *
 	answer->seq = seq;
 	answer->id = id;
 	answer->tag_len = (uint8_t)frame->tag.len;
-	memcpy(answer->tag, frame->tag.data, frame->tag.len);
+	if (frame->tag.len > 0)
+		memcpy(answer->tag, frame->tag.data, frame->tag.len);
 }
 
 bool hold_answer(struct session *session, struct text line)

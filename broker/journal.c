@@ -229,7 +229,8 @@ static int journal_list(int dir, uint64_t **ret_generations, size_t *ret_n)
 		list[n++] = generation;
 	}
 	closedir(stream);
-	qsort(list, n, sizeof *list, generation_compare);
+	if (n > 0)
+		qsort(list, n, sizeof *list, generation_compare);
 	*ret_generations = list;
 	*ret_n = n;
 	return 0;
