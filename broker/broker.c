@@ -279,7 +279,7 @@ static int broker_open_store(struct broker *broker)
 	int r;
 
 	r = store_init(&broker->store, &broker->rooms, broker->config->state,
-		broker->settings.limit[LIMIT_JOURNAL_BYTES]);
+		broker->settings.limit[LIMIT_JOURNAL_BYTES], broker->loop.look.limit_ns);
 	if (r)
 		return r == STORE_E_HELD      ? BROKER_E_HELD
 		       : r == STORE_E_FOREIGN ? BROKER_E_FOREIGN

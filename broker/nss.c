@@ -36,7 +36,7 @@ static void query_work(struct job *job)
 int nss_init(struct nss *nss)
 {
 	*nss = (struct nss){ 0 };
-	return worker_init(&nss->worker, "names");
+	return worker_init(&nss->worker, "names", 0);
 }
 
 int nss_deinit(struct nss *nss)

@@ -575,7 +575,8 @@ int store_inspect(struct store *store, struct rooms *rooms, const char *path)
 	return recover(store);
 }
 
-int store_init(struct store *store, struct rooms *rooms, const char *path, uint64_t journal_bytes)
+int store_init(struct store *store, struct rooms *rooms, const char *path, uint64_t journal_bytes,
+	uint64_t look_ns)
 {
 	int r;
 
@@ -586,9 +587,9 @@ int store_init(struct store *store, struct rooms *rooms, const char *path, uint6
 	if (r)
 		return r;
 	store->journal.max_bytes = journal_bytes;
-	r = worker_init(&store->writer, "journal");
+	r = worker_init(&store->writer, "journal", look_ns);
 	if (r == 0)
-		r = worker_init(&store->keeper, "checkpoint");
+		r = worker_init(&store->keeper, "checkpoint", 0);
 	if (r < 0)
 		trace(TRACE_ERROR, "can not start a thread: %s", strerror(-r));
 	return r;

@@ -101,7 +101,8 @@ enum {
 /* Take the directory PATH, which is made, and bring ROOMS to what it has. PATH is borrowed.
  * With NULL nothing is stored. Returns 0, an outcome, or -errno; the reason is in the
  * diagnostics. store_deinit() is due in any case. */
-int store_init(struct store *store, struct rooms *rooms, const char *path, uint64_t journal_bytes);
+int store_init(struct store *store, struct rooms *rooms, const char *path, uint64_t journal_bytes,
+	uint64_t look_ns);
 
 /* The same, only to look: nothing is changed, and nothing will be stored. */
 int store_inspect(struct store *store, struct rooms *rooms, const char *path);

@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <linux/close_range.h>
+#include <sched.h>
 #include <signal.h>
 #include <sys/eventfd.h>
 #include <time.h>
@@ -28,9 +29,31 @@ static struct list *worker_next(struct worker *worker)
 	return link ? link : list_first(&worker->queue);
 }
 
+static uint64_t worker_clock(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return (uint64_t)now.tv_sec * 1000000000 + (uint64_t)now.tv_nsec;
+}
+
+/* To wake a thread takes longer than to let others go first for a while: look, with the mutex
+ * released, whether a job comes after N_ADDED were there. */
+static void worker_look(struct worker *worker, unsigned n_added)
+{
+	uint64_t until = worker_clock() + worker->look_ns;
+
+	pthread_mutex_unlock(&worker->mutex);
+	while (atomic_load_explicit(&worker->n_added, memory_order_relaxed) == n_added &&
+		worker_clock() < until)
+		sched_yield();
+	pthread_mutex_lock(&worker->mutex);
+}
+
 static void *worker_run(void *arg)
 {
 	struct worker *worker = arg;
+	bool has_worked = false;
 	uint64_t one = 1;
 
 	worker_part(worker);
@@ -39,10 +62,16 @@ static void *worker_run(void *arg)
 		struct list *link = worker_next(worker);
 		struct job *job;
 
+		if (!link && has_worked && worker->look_ns > 0) {
+			has_worked = false;
+			worker_look(worker, worker->n_added);
+			continue;
+		}
 		if (!link) {
 			pthread_cond_wait(&worker->wake, &worker->mutex);
 			continue;
 		}
+		has_worked = true;
 		list_unlink(link);
 		pthread_mutex_unlock(&worker->mutex);
 		job = container_of(link, struct job, job_link);
@@ -55,12 +84,12 @@ static void *worker_run(void *arg)
 	return NULL;
 }
 
-int worker_init(struct worker *worker, const char *name)
+int worker_init(struct worker *worker, const char *name, uint64_t look_ns)
 {
 	sigset_t all, old;
 	int r;
 
-	*worker = (struct worker){ .fd = -1 };
+	*worker = (struct worker){ .fd = -1, .look_ns = look_ns };
 	list_init(&worker->urgent);
 	list_init(&worker->queue);
 	list_init(&worker->done);
@@ -87,6 +116,7 @@ int worker_deinit(struct worker *worker, uint64_t timeout_ns)
 	if (worker->is_running) {
 		pthread_mutex_lock(&worker->mutex);
 		worker->stop = true;
+		worker->n_added++;
 		pthread_cond_signal(&worker->wake);
 		pthread_mutex_unlock(&worker->mutex);
 		clock_gettime(CLOCK_REALTIME, &until);
@@ -107,6 +137,7 @@ void worker_add(struct worker *worker, struct job *job, bool is_urgent)
 {
 	pthread_mutex_lock(&worker->mutex);
 	list_append(is_urgent ? &worker->urgent : &worker->queue, &job->job_link);
+	worker->n_added++;
 	pthread_cond_signal(&worker->wake);
 	pthread_mutex_unlock(&worker->mutex);
 }

@@ -7,6 +7,7 @@
 #pragma once
 
 #include <pthread.h>
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
 
@@ -26,10 +27,14 @@ struct worker {
 	struct list urgent, queue; /* the latter is begun when there is nothing urgent */
 	struct list done;
 	bool stop, is_running;
+	uint64_t look_ns; /* behind a job, look so long for the next one; see protocol/look.h */
+	_Atomic unsigned n_added; /* of jobs, counting: what is looked at */
 };
 
-/* Start the thread; NAME, of up to 15 bytes, is for people. Returns 0 or -errno. */
-int worker_init(struct worker *worker, const char *name);
+/* Start the thread; NAME, of up to 15 bytes, is for people. LOOK_NS: it looks so long for the
+ * next job before it sleeps, as the loop does for packets; 0: it does not. Returns 0 or
+ * -errno. */
+int worker_init(struct worker *worker, const char *name, uint64_t look_ns);
 
 /* Stop it behind the job in hand; those that wait are left alone. Safe after a failed init.
  * Returns 0, or -EBUSY when that job is not done within TIMEOUT_NS: then the worker and its
