@@ -181,6 +181,9 @@ static void test_waits_for_the_disk(void **state)
 	raw_send(reader, "#p PAST room");
 	raw_expect(reader, "#p + MSG room 1 ~");
 	raw_expect(reader, "#p * 1");
+	raw_send(reader, "#p PAST room to=3");
+	raw_expect(reader, "#p + MSG room 1 ~");
+	raw_expect(reader, "#p * 1");
 	raw_send(reader, "#f FIND room\none");
 	raw_expect(reader, "#f * 0");
 	raw_send(reader, "#w STATS sessions");
