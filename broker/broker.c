@@ -578,6 +578,8 @@ static uint64_t broker_patience(struct broker *broker)
 
 void broker_round(struct broker *broker, uint64_t timeout_ns)
 {
+	uint64_t n_packets = broker->n_packets, n_records = broker->rooms.n_records;
+
 	loop_wait(&broker->loop, MIN(timeout_ns, broker_patience(broker)), &broker->users.now);
 	broker_tick(broker);
 	broker_serve(broker, &broker->reading, TURN_READ);
@@ -587,6 +589,12 @@ void broker_round(struct broker *broker, uint64_t timeout_ns)
 	store_flush(&broker->store);
 	broker_mark(broker);
 	broker_serve(broker, &broker->sending, TURN_SEND);
+	if (broker->is_calm) { /* whether more came with the one packet */
+		broker->is_calm = false;
+		broker_serve(broker, &broker->reading, TURN_READ);
+	}
+	broker->is_calm =
+		broker->n_packets - n_packets == 1 && broker->rooms.n_records - n_records == 1;
 	broker_free_ended(broker);
 	if (!list_is_empty(&broker->closing) || broker->listener.is_paused)
 		broker_expire(broker);

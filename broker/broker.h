@@ -75,6 +75,8 @@ struct broker {
 	uint64_t n_rings;     /* that were taken, since the start */
 
 	uint64_t turn_end; /* broker_clock() at which the turn in hand is over */
+	bool is_calm;      /* one message came in the last round: who sends one waits for an answer,
+			    * and that goes before the look whether there is another */
 	char input[PACKET_LEN_MAX];
 };
 

@@ -273,7 +273,7 @@ void session_turn(struct session *session)
 			session_receive(session);
 		else
 			break;
-		if (session_is_spent(session, 0))
+		if (session->broker->is_calm || session_is_spent(session, 0))
 			break;
 	}
 	list_unlink(&session->ready_link);

@@ -41,16 +41,21 @@ static int look_around(
 int look_wait(struct look *look, int epoll, struct epoll_event *events, int n_max, int timeout_ms)
 {
 	uint64_t start, limit_ns = look->limit_ns;
-	int n;
+	bool is_worth_it;
+	int n = 0;
 
 	if (timeout_ms == 0 || limit_ns == 0)
 		return epoll_wait(epoll, events, n_max, timeout_ms);
 	if (timeout_ms > 0) /* who may sleep a millisecond does not look for ten */
 		limit_ns = MIN(limit_ns, (uint64_t)timeout_ms * 1000000);
 	start = look_clock();
-	n = epoll_wait(epoll, events, n_max, 0);
-	if (n == 0 && look->n_short == LOOK_WAITS && start - look->woken_at < look->limit_ns / 2)
+	is_worth_it = look->n_short == LOOK_WAITS && start - look->woken_at < look->limit_ns / 2;
+	if (!is_worth_it || !look->has_helped)
+		n = epoll_wait(epoll, events, n_max, 0);
+	look->has_helped = n == 0 && is_worth_it;
+	if (look->has_helped)
 		n = look_around(start, limit_ns, epoll, events, n_max);
+	look->has_helped = look->has_helped && n > 0;
 	if (n == 0) /* what the look took of a timeout is not worth a clock */
 		n = epoll_wait(epoll, events, n_max, timeout_ms);
 	look->woken_at = look_clock();

@@ -10,6 +10,7 @@
  */
 #pragma once
 
+#include <stdbool.h>
 #include <stdint.h>
 #include <sys/epoll.h>
 
@@ -25,6 +26,7 @@ struct look {
 	uint64_t limit_ns; /* 0: never look */
 	uint64_t woken_at; /* when the last wait ended */
 	unsigned n_short;  /* waits that were shorter than the limit, in a row; to LOOK_WAITS */
+	bool has_helped;   /* the last look found something, so it begins with a yield */
 };
 
 /* LIMIT_US at most LOOK_US_MAX. On one processor there is nobody to look for: off. */

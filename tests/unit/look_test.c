@@ -75,9 +75,15 @@ static void test_looks_while_it_pays(void **state)
 		assert_int_equal(wait_us(&look, 30, -1, 1), 30);
 		assert_int_equal(world.n_sleeps, 0);
 	}
-	/* what is there is taken at once */
-	assert_int_equal(wait_us(&look, 0, -1, 1), 0);
+	/* while it helps, others come first; what is there is taken behind them */
+	assert_int_equal(wait_us(&look, 0, -1, 1), 1);
 	assert_int_equal(world.n_sleeps, 0);
+	/* after one in vain it is taken at once */
+	(void)wait_us(&look, 5000, -1, 1);
+	for (int i = 0; i <= LOOK_WAITS; i++) {
+		assert_int_equal(wait_us(&look, 0, -1, 1), 0);
+		assert_int_equal(world.n_sleeps, 0);
+	}
 }
 
 static void test_gives_up(void **state)
