@@ -387,14 +387,8 @@ static const char *offer_check(
 	/* who may not read it any more may have it mapped */
 	if (is_again && session->broker->n_revoked > 0)
 		return "somebody was thrown out since it was made, most likely";
-	/* of this publisher, which is its user and label, whichever connection it has */
-	list_for_each (link, &room->feeds) {
-		const struct feed *feed = container_of(link, struct feed, room_link);
-
-		if (!feed->is_finished && feed->fast->author.uid == fast->author.uid &&
-			feed->fast->author.label == fast->author.label)
-			return "there is one already";
-	}
+	if (room_find_feed(room, &fast->author))
+		return "there is one already";
 	for (unsigned i = 0; i < RINGS_MAX; i++)
 		if (!fast->feeds[i]) {
 			*ret_slot = i;

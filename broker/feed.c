@@ -362,6 +362,28 @@ void feed_end(struct feed *feed)
 	fast_line_up(feed->fast);
 }
 
+struct feed *room_find_feed(const struct room *room, const struct author *author)
+{
+	list_for_each (link, &room->feeds) {
+		struct feed *feed = container_of(link, struct feed, room_link);
+
+		if (!feed->is_finished && feed->fast->author.uid == author->uid &&
+			feed->fast->author.label == author->label)
+			return feed;
+	}
+	return NULL;
+}
+
+void feed_leave(struct feed *feed)
+{
+	feed->is_revoked = true;
+	if (feed->is_archived)
+		feed->is_ending = true;
+	else
+		feed_end(feed);
+	feed_finish(feed);
+}
+
 void feed_break(struct feed *feed, const char *why)
 {
 	const struct fast *fast = feed->fast;

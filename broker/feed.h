@@ -96,6 +96,12 @@ void room_sweep_feeds(struct room *room, const struct feed *except, uint64_t tim
 void feed_end(struct feed *feed);
 void feed_break(struct feed *feed, const char *why);
 
+/* The one of AUTHOR in ROOM, by whichever of its connections, or NULL. */
+struct feed *room_find_feed(const struct room *room, const struct author *author);
+
+/* Its publisher goes on without it: what was not archived by now is not taken. */
+void feed_leave(struct feed *feed);
+
 /* All was taken: let go of the memory and tell its followers. */
 void feed_finish(struct feed *feed);
 

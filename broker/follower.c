@@ -277,7 +277,6 @@ static bool cursor_wants(const struct cursor *cursor, const struct follower *cat
 
 		if (follower->cursor == cursor && follower->state == FOLLOWER_FOLLOWING &&
 			follower->is_told && seq >= follower->since &&
-			seq < follower->feed->end_seq &&
 			feed_has_said(follower->feed, &frame, &number)) {
 			*ret_follower = follower;
 			return false;
@@ -543,6 +542,6 @@ int followers_flush(struct cursor *cursor)
 		if (r < 0)
 			return r;
 	}
-	/* one that could not be told misses something now, which comes first */
+	/* what another one misses, or one that could not be told, is before what is next */
 	return followers_hold(cursor) || followers_catching(cursor);
 }

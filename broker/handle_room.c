@@ -263,6 +263,7 @@ int handle_say_in(struct session *session, const struct frame *frame, struct tex
 	struct text id, struct text body)
 {
 	struct broker *broker = session->broker;
+	struct feed *feed;
 	struct room *room;
 	uint64_t seq, value = 0;
 	int r;
@@ -291,6 +292,10 @@ int handle_say_in(struct session *session, const struct frame *frame, struct tex
 	room_sweep_feeds(room, NULL, broker->rooms.time);
 	if (session->fast && fast_must_wait(session, room))
 		return DISPATCH_E_WAIT;
+	/* who follows its ring looks for all numbers of a publisher there */
+	feed = value > 0 ? room_find_feed(room, &session->author) : NULL;
+	if (feed)
+		feed_leave(feed);
 	r = room_append(&broker->rooms, room, &session->author, id, value, body, &seq);
 	if (r == 0) {
 		session_count_said(session, room, body.len);
@@ -365,6 +370,8 @@ bool handle_say_again(struct session *session, struct text packet)
 		return false;
 	room_sweep_feeds(room, NULL, rooms->time);
 	if (session->fast && fast_is_ahead(session, room))
+		return false;
+	if (id.len > 0 && room_find_feed(room, &session->author))
 		return false;
 	r = room_append(rooms, room, &session->author, id, value, body, &seq);
 	if (r == 0)

@@ -331,7 +331,6 @@ static int output_flush_fast(struct bundle *bundle, struct cursor *cursor)
 		if (catching->at.seq < cursor->at.seq)
 			return bundle_add_wanted(bundle, cursor, log, &catching->at, catching);
 		follower_catch_up(catching);
-		return 0; /* there may be another: what it misses, too, is before what is next */
 	}
 	r = followers_flush(cursor);
 	if (r == 0)

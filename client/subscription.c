@@ -99,6 +99,7 @@ uint64_t subscriptions_suspend(
 			continue;
 		subscription_settle(chat, subscription);
 		subscription->n_resyncs = 0;
+		/* what it has not read yet may be written over before a broker knows the ring */
 		if (!cursor->is_ephemeral)
 			subscription_lose(subscription);
 		/* the broker did not know of the ring: so what there was came from the log, as
@@ -323,7 +324,7 @@ static int deliver_ring(struct chat *chat, const struct announcement *a, struct 
 	}
 	subscription_confirm(chat, true);
 	if (subscription->state != SUBSCRIPTION_LOST || subscription->is_resync_due ||
-		a->resync < subscription->n_resyncs || a->pos % RING_LINE != 0)
+		a->pos % RING_LINE != 0)
 		return 0;
 	subscription->state = SUBSCRIPTION_READING;
 	subscription->reader.pos = a->pos;

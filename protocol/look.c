@@ -55,7 +55,6 @@ int look_wait(struct look *look, int epoll, struct epoll_event *events, int n_ma
 	look->has_helped = n == 0 && is_worth_it;
 	if (look->has_helped)
 		n = look_around(start, limit_ns, epoll, events, n_max);
-	look->has_helped = look->has_helped && n > 0;
 	if (n == 0) /* what the look took of a timeout is not worth a clock */
 		n = epoll_wait(epoll, events, n_max, timeout_ms);
 	look->woken_at = look_clock();

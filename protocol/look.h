@@ -26,7 +26,7 @@ struct look {
 	uint64_t limit_ns; /* 0: never look */
 	uint64_t woken_at; /* when the last wait ended */
 	unsigned n_short;  /* waits that were shorter than the limit, in a row; to LOOK_WAITS */
-	bool has_helped;   /* the last look found something, so it begins with a yield */
+	bool has_helped;   /* the last wait took a look, so the next look begins with a yield */
 };
 
 /* LIMIT_US at most LOOK_US_MAX. On one processor there is nobody to look for: off. */

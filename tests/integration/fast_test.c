@@ -2,7 +2,7 @@
  * becomes of it when anybody is slow, gone, killed, or somebody else. libchat(3), The fast
  * path; chat-ring(7). */
 #include "tests/integration/fast.h"
-#include "tests/integration/talk.h"
+#include "tests/integration/fast_talk.h"
 
 #include <poll.h>
 #include <sched.h>
@@ -16,76 +16,6 @@
 #include "protocol/ring.h"
 
 #define NOBODY 65534
-
-#define FREE (CHAT_FAST | CHAT_EPHEMERAL)
-
-/* What fits no ring: a reader that takes none of it is overtaken. */
-#define FLOOD_BODY 16000
-#define FLOOD      (2 * RING_CAPACITY_DEFAULT / FLOOD_BODY)
-
-static void join_fast(struct chat *chat, const char *room, unsigned flags)
-{
-	if (chat_join(chat, room, CHAT_NEW, 0, flags, NULL) != 0)
-		fail_msg("chat_join %s: %s", room, chat_error(chat));
-}
-
-static void put(struct chat *chat, const char *room, unsigned flags, const char *body)
-{
-	if (chat_send(chat, room, body, strlen(body), flags) != 0)
-		fail_msg("chat_send: %s", chat_error(chat));
-}
-
-static void flush(struct chat *chat)
-{
-	if (chat_flush(chat, DEADLINE_MS) != 0)
-		fail_msg("chat_flush: %s", chat_error(chat));
-}
-
-/* The next message must say BODY. Returns whether it came through a ring. */
-static bool expect_body(struct chat *chat, const char *body)
-{
-	struct chat_event event = await_event(chat, CHAT_MESSAGE);
-
-	if (event.len != strlen(body) || memcmp(event.body, body, event.len) != 0)
-		fail_msg(
-			"expected %s, got %.*s", body, (int)MIN(event.len, (size_t)80), event.body);
-	return event.seq == 0;
-}
-
-/* Say it until it comes through the ring: the way there is asked for in passing. */
-static void warm_up(struct chat *chat, struct chat *reader, const char *room, unsigned flags)
-{
-	uint64_t until = clock_ms() + DEADLINE_MS;
-
-	do {
-		if (clock_ms() > until)
-			fail_msg("it never came through a ring");
-		put(chat, room, flags, "warm up");
-		flush(chat);
-	} while (!expect_body(reader, "warm up"));
-}
-
-static void put_numbers(
-	struct chat *chat, const char *room, unsigned flags, unsigned first, unsigned last)
-{
-	char body[16];
-
-	for (; first <= last; first++) {
-		snprintf(body, sizeof body, "%u", first);
-		put(chat, room, flags | (first % 8 ? CHAT_MORE : 0), body);
-	}
-}
-
-/* Say SEQ in a message that is large. */
-static void put_large(struct chat *chat, const char *room, unsigned flags, unsigned seq)
-{
-	static char body[FLOOD_BODY];
-
-	memset(body, 'x', sizeof body);
-	snprintf(body, sizeof body, "%u", seq);
-	if (chat_send(chat, room, body, sizeof body, flags) != 0)
-		fail_msg("chat_send: %s", chat_error(chat));
-}
 
 /* The row of the first ring, as STATS has it, must come to be like PATTERN, while these
  * two look at what they are told. */

@@ -8,6 +8,8 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "client/session.h"
+
 /* ---- the connection is lost ---- */
 
 static void script_resume(struct fake *fake)
@@ -343,6 +345,42 @@ static void test_flood(void **state)
 	fake_stop(fake);
 }
 
+/* As long as a line may be. */
+#define REFUSED_LEN 900
+
+static void script_full(struct fake *fake)
+{
+	char text[REFUSED_LEN + 1];
+
+	memset(text, 'x', REFUSED_LEN);
+	text[REFUSED_LEN] = '\0';
+	fake_greet(fake);
+	fake_expect(fake, "TIME");
+	flood(fake, 1);
+	for (unsigned i = 0; i < INBOX_LEN_MAX / REFUSED_LEN; i++)
+		fake_add(fake, "! QUOTA SAY a id=%u %s", i, text);
+	for (unsigned i = 0; i < REFUSED_LEN; i++) /* and what is left, but for some bytes */
+		fake_add(fake, "! QUOTA SAY a");
+	fake_flush(fake);
+	fake_send(fake, "RING a bob 7 p=b nonce=1 at=0 seq=1");
+	fake_answer(fake, "* 1");
+	fake_end(fake);
+}
+
+/* Where there is no place for a word more, what the broker waits for is said nevertheless: that
+ * a ring was taken. */
+static void test_full(void **state)
+{
+	struct fake *fake = fake_start(script_full);
+	struct chat *chat = open_chat(fake, false, false);
+
+	assert_int_equal(chat_request(chat, "TIME", NULL, 0, DEADLINE_MS, NULL, NULL, NULL), 0);
+	assert_true(chat->inbox.stored_len > 2 * INBOX_LEN_MAX - 2 * REFUSED_LEN);
+	assert_int_equal(chat->fast.n_tooks, 1);
+	chat_close(chat);
+	fake_stop(fake);
+}
+
 #define ROOMS 10000
 
 static void script_rooms(struct fake *fake)
@@ -394,6 +432,7 @@ int main(void)
 		cmocka_unit_test(test_parked),
 		cmocka_unit_test(test_junk),
 		cmocka_unit_test(test_flood),
+		cmocka_unit_test(test_full),
 		cmocka_unit_test(test_rooms),
 	};
 
