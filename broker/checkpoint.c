@@ -14,6 +14,7 @@
 #include <unistd.h>
 
 #include "broker/archive.h"
+#include "broker/array.h"
 #include "broker/catalog.h"
 #include "broker/mark.h"
 #include "broker/publisher.h"
@@ -170,18 +171,13 @@ static void checkpoint_work(struct job *job)
 static struct step *step_add(
 	struct checkpoint *checkpoint, enum step_kind kind, struct stored *stored)
 {
-	struct step *step;
+	struct step *step, *steps = array_more(checkpoint->steps, checkpoint->n, &checkpoint->size,
+				   sizeof *steps);
 
-	if (checkpoint->n == checkpoint->size) {
-		size_t size = MAX((size_t)64, checkpoint->size * 2);
-		struct step *steps = realloc(checkpoint->steps, size * sizeof *steps);
-
-		if (!steps)
-			return NULL;
-		checkpoint->steps = steps;
-		checkpoint->size = size;
-	}
-	step = &checkpoint->steps[checkpoint->n++];
+	if (!steps)
+		return NULL;
+	checkpoint->steps = steps;
+	step = &steps[checkpoint->n++];
 	*step = (struct step){ .kind = kind, .stored = stored_ref(stored) };
 	return step;
 }

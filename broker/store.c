@@ -13,6 +13,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "broker/batch.h"
 #include "broker/broker.h"
 #include "broker/checkpoint.h"
 #include "broker/hold.h"
@@ -23,28 +24,6 @@
 #include "broker/session.h"
 #include "broker/trace.h"
 #include "protocol/record.h"
-
-/* Records of one room that go to the journal together. */
-struct slice {
-	struct stored *stored;   /* a reference */
-	struct segment *segment; /* pinned */
-	struct log_cursor end;
-	size_t len;
-};
-
-struct batch {
-	struct job job;
-	struct store *store;
-	uint64_t number;
-	bool is_new;
-	struct journal_part *parts;
-	size_t n_parts;
-	struct slice *slices;
-	size_t n_slices;
-	char *notes; /* what the first parts refer to */
-	int result;
-	uint64_t generation, journal_len; /* where it went, and what that has now */
-};
 
 /* ---- what is stored of a room ---- */
 
@@ -220,134 +199,6 @@ static void store_wake(struct store *store)
 
 /* ---- batches ---- */
 
-static void batch_free(struct batch *batch)
-{
-	for (size_t i = 0; i < batch->n_slices; i++) {
-		segment_unpin(batch->slices[i].segment);
-		stored_put(batch->slices[i].stored);
-	}
-	free(batch->slices);
-	free(batch->parts);
-	free(batch->notes);
-	free(batch);
-}
-
-/* On the writer's thread. */
-static void batch_work(struct job *job)
-{
-	struct batch *batch = container_of(job, struct batch, job);
-	struct store *store = batch->store;
-
-	if (store->dir < 0)
-		store->dir = open(store->path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	store->journal.dir = store->dir;
-	batch->result = store->dir < 0 ? -errno
-				       : journal_write(&store->journal, batch->parts,
-						 batch->n_parts, batch->is_new);
-	batch->generation = store->journal.generation;
-	batch->journal_len = store->journal.len;
-}
-
-static struct journal_part *batch_part(struct batch *batch, size_t *size)
-{
-	if (batch->n_parts == *size) {
-		size_t more = MAX((size_t)64, *size * 2);
-		struct journal_part *parts = realloc(batch->parts, more * sizeof *parts);
-
-		if (!parts)
-			return NULL;
-		batch->parts = parts;
-		*size = more;
-	}
-	return &batch->parts[batch->n_parts++];
-}
-
-static struct slice *batch_slice(struct batch *batch, size_t *size)
-{
-	if (batch->n_slices == *size) {
-		size_t more = MAX((size_t)64, *size * 2);
-		struct slice *slices = realloc(batch->slices, more * sizeof *slices);
-
-		if (!slices)
-			return NULL;
-		batch->slices = slices;
-		*size = more;
-	}
-	return &batch->slices[batch->n_slices];
-}
-
-static bool batch_add_notes(struct batch *batch, size_t len, size_t *size)
-{
-	for (size_t at = 0; at < len;) {
-		struct journal_part *part = batch_part(batch, size);
-
-		if (!part)
-			return false;
-		memcpy(&part->entry, batch->notes + at, sizeof part->entry);
-		part->payload = batch->notes + at + sizeof part->entry;
-		at += sizeof part->entry + ((part->entry.len + 7) & ~(size_t)7);
-	}
-	return true;
-}
-
-/* All that ROOM has got. */
-static bool batch_add_room(
-	struct batch *batch, struct stored *stored, size_t *n_parts, size_t *n_slices)
-{
-	const struct log *log = &stored->room->log;
-	struct log_cursor next;
-	const char *records;
-	size_t len;
-
-	while ((len = log_read_held(log, &stored->at, JOURNAL_ENTRY_MAX, &records, &next)) > 0) {
-		struct slice *slice = batch_slice(batch, n_slices);
-		struct journal_part *part = slice ? batch_part(batch, n_parts) : NULL;
-
-		if (!part)
-			return false;
-		*part = (struct journal_part){ .payload = records };
-		part->entry = (struct journal_entry){ .len = (uint32_t)len,
-			.kind = JOURNAL_RECORDS,
-			.room = stored->id,
-			.seq = stored->at.seq };
-		*slice = (struct slice){ stored_ref(stored), log_pin(&stored->at), next, len };
-		batch->n_slices++;
-		stored->at = next;
-	}
-	return true;
-}
-
-/* What there is, as one. NULL without memory: then some rooms' cursors may have moved. */
-static struct batch *batch_new(struct store *store)
-{
-	struct batch *batch = calloc(1, sizeof *batch);
-	size_t n_parts = 0, n_slices = 0, notes_len = store->notes_len;
-
-	if (!batch)
-		return NULL;
-	batch->job.work = batch_work;
-	batch->store = store;
-	batch->number = store->building;
-	batch->is_new = store->wants_new;
-	batch->notes = TAKE(store->notes);
-	store->notes_len = store->notes_size = 0;
-	if (!batch_add_notes(batch, notes_len, &n_parts))
-		goto fail;
-	list_for_each (link, &store->dirty) {
-		struct stored *stored = container_of(link, struct stored, dirty_link);
-
-		if (!batch_add_room(batch, stored, &n_parts, &n_slices))
-			goto fail;
-		list_unlink(link);
-	}
-	return batch;
-fail:
-	store->notes = TAKE(batch->notes);
-	store->notes_len = store->notes_size = notes_len;
-	batch_free(batch);
-	return NULL;
-}
-
 /* What is not stored of ROOM is taken back. */
 static void room_take_back(struct store *store, struct room *room)
 {
@@ -394,28 +245,6 @@ static void store_fail(struct store *store, int error)
 	/* some were made for what was not said */
 	list_for_each (link, &store->rooms->all)
 		rooms_release(store->rooms, container_of(link, struct room, rooms_link));
-}
-
-/* What it said of rooms and marks holds still: it is tried again, before what came since. */
-static void batch_return_notes(struct store *store, struct batch *batch)
-{
-	size_t len = 0;
-	char *notes;
-
-	for (size_t i = 0; i < batch->n_parts && batch->notes; i++)
-		if (batch->parts[i].entry.kind != JOURNAL_RECORDS)
-			len += sizeof batch->parts[i].entry +
-			       ((batch->parts[i].entry.len + 7) & ~(size_t)7);
-	if (len == 0)
-		return;
-	notes = realloc(batch->notes, len + store->notes_len);
-	if (!notes)
-		return;
-	batch->notes = NULL;
-	memcpy(notes + len, store->notes ? store->notes : "", store->notes_len);
-	free(store->notes);
-	store->notes = notes;
-	store->notes_len = store->notes_size = len + store->notes_len;
 }
 
 static void batch_land(struct store *store, struct batch *batch)
@@ -511,7 +340,7 @@ static void writer_dispatch(struct store *store)
 	struct job *job;
 
 	while ((job = worker_take(&store->writer))) {
-		struct batch *batch = container_of(job, struct batch, job);
+		struct batch *batch = batch_of(job);
 		bool is_new = batch->is_new;
 		int r = batch->result;
 

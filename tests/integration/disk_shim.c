@@ -246,28 +246,32 @@ static int open_with(int dir, const char *path, int flags, mode_t mode)
 	return fd;
 }
 
+/* The last argument, where there is one. */
+static mode_t mode_in(va_list ap, int flags)
+{
+	return flags & O_CREAT ? va_arg(ap, mode_t) : 0;
+}
+
 EXPORT int openat(int dir, const char *path, int flags, ...)
 {
-	mode_t mode = 0;
 	va_list ap;
+	int fd;
 
 	va_start(ap, flags);
-	if (flags & O_CREAT)
-		mode = va_arg(ap, mode_t);
+	fd = open_with(dir, path, flags, mode_in(ap, flags));
 	va_end(ap);
-	return open_with(dir, path, flags, mode);
+	return fd;
 }
 
 EXPORT int open(const char *path, int flags, ...)
 {
-	mode_t mode = 0;
 	va_list ap;
+	int fd;
 
 	va_start(ap, flags);
-	if (flags & O_CREAT)
-		mode = va_arg(ap, mode_t);
+	fd = open_with(AT_FDCWD, path, flags, mode_in(ap, flags));
 	va_end(ap);
-	return open_with(AT_FDCWD, path, flags, mode);
+	return fd;
 }
 
 EXPORT int unlinkat(int dir, const char *path, int flags)
