@@ -64,6 +64,36 @@ static void test_told_at_its_place(void **state)
 	broker_stop(broker);
 }
 
+/* And that it ended, with what its publisher says behind it. */
+static void test_ended_at_its_place(void **state)
+{
+	struct broker *broker = broker_start(NULL);
+	struct raw *teller = raw_hello(broker, "name=t3ster batch"), *raw;
+	struct publisher publisher;
+
+	fill_body();
+	publisher_open(&publisher, broker, "room");
+	raw = fast_join(broker, geteuid(), "room");
+	raw_expect(raw, "RING room ~ at=0 seq=1");
+	raw_send(raw, "#t TOOK");
+	raw_expect(raw, "#t *");
+	for (unsigned i = 1; i <= MANY; i++) {
+		raw_send(teller, "#s SAY room\n%s", body);
+		raw_expect(teller, "#s * %u", i);
+	}
+	publisher_put_many(&publisher, 1, 5);
+	raw_send(publisher.raw, "#s SAY room id=6\nby the socket");
+	raw_await(publisher.raw, "#s * %u", MANY + 6);
+	for (unsigned i = 1; i <= MANY; i++)
+		raw_expect(raw, "MSG room %u ~", i);
+	raw_expect(raw, "UNRING room ~ seq=6");
+	raw_expect_quiet(raw);
+	raw_send(raw, "TOOK");
+	raw_expect(raw, "MSG room %u ~:6\nby the socket", MANY + 6);
+	publisher_close(&publisher);
+	broker_stop(broker);
+}
+
 /* A ring that its reader has no place for is in the log, also when it is gone; that the reader
  * has all other rings does not make it pass over that. */
 static void test_ended_and_not_followed(void **state)
@@ -308,6 +338,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		TEST(test_told_at_its_place),
+		TEST(test_ended_at_its_place),
 		TEST(test_ended_and_not_followed),
 		TEST(test_woken_another_way),
 		TEST(test_left_before_it_came_back),
