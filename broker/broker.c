@@ -601,9 +601,16 @@ void broker_round(struct broker *broker, uint64_t timeout_ns)
 	broker_free_gone(broker);
 }
 
+/* Those who spoke through rings may be gone; what they put is kept, if it can be. */
+static bool broker_has_rings(const struct broker *broker)
+{
+	return store_is_open(&broker->store) && !list_is_empty(&broker->feeds) &&
+	       broker->users.now < broker->stop_at;
+}
+
 void broker_run(struct broker *broker)
 {
-	while (!broker->is_stopping || broker->n_sessions > 0)
+	while (!broker->is_stopping || broker->n_sessions > 0 || broker_has_rings(broker))
 		broker_round(broker, UINT64_MAX);
 	trace(TRACE_INFO, "stopped");
 }

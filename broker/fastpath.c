@@ -515,6 +515,8 @@ void fast_relay(struct feed *feed)
 
 struct fast_look {
 	bool found, more, later, relays;
+	bool is_unsafe;  /* the disk is waited for */
+	int error;       /* errno for which something is not archived, or 0 */
 	bool is_awaited; /* by readers at the socket, for whom a rest is long */
 };
 
@@ -536,7 +538,9 @@ static void fast_look_at(struct feed *feed, struct fast_look *look)
 	}
 	look->more |= r == FEED_E_MORE;
 	look->later |= r == FEED_E_LATER;
-	if (r == 0 && feed->is_ending)
+	look->is_unsafe |= feed_is_unsafe(feed);
+	look->error = MAX(look->error, feed->error);
+	if (r == 0 && feed->is_ending && !feed_is_unsafe(feed))
 		feed_finish(feed);
 }
 
@@ -578,7 +582,8 @@ void fast_turn(struct fast *fast)
 	for (unsigned i = 0; i < RINGS_MAX; i++)
 		if (fast->feeds[i])
 			fast_look_at(fast->feeds[i], &look);
-	if (fast->has_bell && !fast->is_drained && fast->session && !look.more && !look.later)
+	if (fast->has_bell && !fast->is_drained && fast->session &&
+		(look.error || (!look.more && !look.later && !look.is_unsafe)))
 		fast_answer_bell(fast);
 	fast->n_idle = look.found || look.later ? 0 : fast->n_idle + 1;
 	if (look.more)
@@ -620,6 +625,16 @@ bool fast_is_ahead(const struct session *session, const struct room *room)
 	return false;
 }
 
+int fast_error(const struct session *session)
+{
+	int error = 0;
+
+	for (unsigned i = 0; session->fast && i < RINGS_MAX; i++)
+		if (session->fast->feeds[i])
+			error = MAX(error, session->fast->feeds[i]->error);
+	return -error;
+}
+
 bool fast_must_wait(struct session *session, const struct room *room)
 {
 	/* with the bell, this request has waited already */
@@ -640,7 +655,10 @@ int fast_bell(struct session *session, const struct frame *frame)
 	}
 	if (!fast_has_drained(session))
 		return DISPATCH_E_WAIT;
-	answer_ok(session, frame);
+	if (fast_error(session))
+		answer_error(session, frame, fast_error(session));
+	else
+		answer_ok(session, frame);
 	return 0;
 }
 
@@ -652,7 +670,7 @@ static void feed_revoke(struct feed *feed, const struct session *reader)
 		return;
 	feed->is_revoked = true;
 	feed_end(feed);
-	fast_set_gate(feed, feed->reader.pos, EPIPE);
+	fast_set_gate(feed, feed_gate(feed), EPIPE);
 	/* at its next record, not only at the end of a block */
 	if (page)
 		shared_release32(&page->bell, page->bell + 1);

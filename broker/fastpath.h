@@ -107,6 +107,9 @@ bool fast_is_ahead(const struct session *session, const struct room *room);
  * again. */
 bool fast_must_wait(struct session *session, const struct room *room);
 
+/* Why something in its rings can not be archived now: -errno, or 0. */
+int fast_error(const struct session *session);
+
 /* N more descriptors, or fewer, are kept for it. */
 void fast_hold(struct fast *fast, int n);
 

@@ -44,6 +44,7 @@ int feed_new(struct fast *fast, unsigned slot, struct room *room, struct sealed 
 	feed->is_archived = true;
 	feed->is_again = feed->was_left = is_again;
 	feed->end_seq = UINT64_MAX;
+	feed->safe = (struct feed_place){ 0, pos, seq };
 	list_init(&feed->followers);
 	list_init(&feed->end_link);
 	fast->n_feeds++;
@@ -54,6 +55,26 @@ int feed_new(struct fast *fast, unsigned slot, struct room *room, struct sealed 
 	fast_set_gate(feed, pos, 0);
 	*ret_feed = feed;
 	return 0;
+}
+
+/* ---- the gate ---- */
+
+/* The gate is where all is archived before, and stored, if it is to be. */
+static void feed_store(struct feed *feed)
+{
+	const struct log *log = &feed->room->log;
+	struct feed_place here = { log->next, feed->reader.pos, feed->reader.seq };
+
+	if (log_end(log) == log->next) {
+		feed->safe = here;
+		feed->awaited.log = 0;
+	} else if (feed->awaited.log > 0 && log_end(log) >= feed->awaited.log) {
+		feed->safe = feed->awaited;
+		feed->awaited = here;
+	} else if (feed->awaited.log == 0) {
+		feed->awaited = here;
+	}
+	fast_set_gate(feed, feed->safe.pos, feed->error);
 }
 
 /* ---- who needs it ---- */
@@ -136,9 +157,12 @@ void feed_update(struct feed *feed)
 		feed_seek_end(feed);
 	}
 	feed->is_archived = is_needed;
-	if (!is_needed)
+	if (is_needed) {
+		feed_store(feed);
+	} else {
 		feed_settle(feed);
-	fast_set_gate(feed, is_needed ? feed->reader.pos : RING_UNGATED, 0);
+		fast_set_gate(feed, RING_UNGATED, 0);
+	}
 	fast_line_up(feed->fast);
 }
 
@@ -146,6 +170,18 @@ void room_update_feeds(struct room *room)
 {
 	list_for_each (link, &room->feeds)
 		feed_update(container_of(link, struct feed, room_link));
+}
+
+void room_store_feeds(struct room *room)
+{
+	list_for_each (link, &room->feeds) {
+		struct feed *feed = container_of(link, struct feed, room_link);
+
+		if (feed->is_finished || !feed_is_unsafe(feed))
+			continue;
+		feed_store(feed);
+		fast_line_up(feed->fast);
+	}
 }
 
 /* ---- archiving ---- */
@@ -191,6 +227,35 @@ uint64_t feed_first_kept(const struct feed *feed)
 	return feed->reader.seq;
 }
 
+void feed_take_back(struct feed *feed, int error)
+{
+	if (!feed_is_unsafe(feed) || feed->is_finished)
+		return;
+	feed->reader.pos = feed->safe.pos;
+	feed->reader.seq = feed->safe.seq;
+	feed->awaited.log = 0;
+	feed->error = -error;
+	fast_set_gate(feed, feed->safe.pos, feed->error);
+	fast_line_up(feed->fast);
+}
+
+/* Is there a reason not to say anything in its room now? */
+static bool feed_must_wait(struct feed *feed)
+{
+	struct quota_account *account = feed->fast->user->account;
+	struct store *store = &feed->fast->broker->store;
+
+	if (!throttle_is_open(&account->throttle, feed->fast->broker->users.now)) {
+		account->throttle.n_waits++;
+		return true;
+	}
+	if (!feed->room->stored)
+		return false;
+	if (store_rests(store))
+		feed->error = -store->error;
+	return store_rests(store) || store_must_wait(store, feed->room);
+}
+
 /* Returns 0 or FEED_E_LATER. */
 static int feed_append(struct feed *feed, const struct ring_message *message)
 {
@@ -202,10 +267,8 @@ static int feed_append(struct feed *feed, const struct ring_message *message)
 	char id[NUMBER_DECIMAL_MAX];
 	int r;
 
-	if (!throttle_is_open(&account->throttle, users->now)) {
-		account->throttle.n_waits++;
+	if (feed_must_wait(feed))
 		return FEED_E_LATER;
-	}
 	if (feed_reserve_mark(feed)) {
 		feed->error = ENOMEM;
 		return FEED_E_LATER;
@@ -290,7 +353,7 @@ static int feed_take(struct feed *feed, uint64_t until)
 		}
 	}
 	if (feed->is_archived) /* not before what was not taken is put back */
-		fast_set_gate(feed, feed->reader.pos, feed->error);
+		feed_store(feed);
 	return r;
 }
 
@@ -330,7 +393,7 @@ int feed_drain(struct feed *feed)
 	struct broker *broker = feed->fast->broker;
 	int r;
 
-	for (;;) {
+	while (!feed_is_done(feed)) {
 		if (feed->is_archived)
 			feed_sweep_others(feed);
 		r = feed_take(feed, UINT64_MAX);
@@ -338,11 +401,10 @@ int feed_drain(struct feed *feed)
 			return 0;
 		if (r)
 			return r;
-		if (feed_is_done(feed))
-			return 0;
 		if (broker_clock() >= broker->turn_end)
 			return FEED_E_MORE;
 	}
+	return 0;
 }
 
 /* ---- the end ---- */
@@ -408,10 +470,10 @@ void feed_finish(struct feed *feed)
 		return;
 	feed->is_finished = true;
 	feed->end_seq = feed->room->said_next = feed->room->log.next;
-	fast_set_gate(feed, feed->reader.pos, EPIPE);
+	fast_set_gate(feed, feed_gate(feed), EPIPE);
 	if (fast->session && feed->is_revoked) {
 		n = snprintf(line, sizeof line, "REVOKED %.*s at=%lu", (int)room.len, room.data,
-			(unsigned long)feed->reader.pos);
+			(unsigned long)feed_gate(feed));
 		output_put(fast->session, (struct text){ line, (size_t)n });
 	}
 	quota_discharge(fast->user->account, QUOTA_RINGS, feed->memory.len);

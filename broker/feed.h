@@ -23,6 +23,12 @@ struct feed_mark {
 	uint32_t segment;
 };
 
+/* A number in the log and the place in the ring that mean the same. */
+struct feed_place {
+	uint64_t log; /* 0: none */
+	uint64_t pos, seq;
+};
+
 struct feed {
 	struct list room_link;  /* in room.feeds */
 	struct list feeds_link; /* in broker.feeds, in order of number */
@@ -50,11 +56,14 @@ struct feed {
 	struct feed_mark *marks;     /* owned; of the segments that are kept, and a few before */
 	unsigned n_marks, marks_size;
 	int error; /* errno of the last try to archive, or 0 */
+	/* While it is archived: what is before SAFE will not be needed any more. Where the room is
+	 * stored that is behind what was read: up to AWAITED it is when the log is. */
+	struct feed_place safe, awaited;
 };
 
 enum {
 	FEED_E_MORE = 1, /* the turn is over, and there is more */
-	FEED_E_LATER,    /* what is next can not be archived now: a rate, or memory */
+	FEED_E_LATER,    /* what is next can not be archived now: a rate, memory, the disk */
 };
 
 /* Take MEMORY over, a ring whose header was not looked at yet, and read it from POS on,
@@ -69,11 +78,30 @@ void feed_update(struct feed *feed);
 
 void room_update_feeds(struct room *room);
 
+/* More of ROOM is stored. */
+void room_store_feeds(struct room *room);
+
 /* Have the broker's place in it near the end of what was put. */
 void feed_locate(struct feed *feed);
 
 /* The number of its first record that the log still has, or of the next. */
 uint64_t feed_first_kept(const struct feed *feed);
+
+/* The gate: what is before it may be overwritten. */
+static inline uint64_t feed_gate(const struct feed *feed)
+{
+	return feed->is_archived ? feed->safe.pos : feed->reader.pos;
+}
+
+/* Was some of it taken that is not stored yet? */
+static inline bool feed_is_unsafe(const struct feed *feed)
+{
+	return feed->is_archived && feed->safe.pos != feed->reader.pos;
+}
+
+/* What of its room was not stored will not be, for this -errno: it is taken from the ring
+ * again. */
+void feed_take_back(struct feed *feed, int error);
 
 /* Does the broker look at it at all? */
 bool feed_is_read(const struct feed *feed);

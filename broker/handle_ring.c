@@ -43,8 +43,6 @@ int handle_ring(struct session *session, const struct frame *frame)
 		return r;
 	if (!handle_room_mode(frame, room))
 		answer_refuse(session, frame, CODE_ARGS, "mode= is malformed");
-	else if (room_is_durable(rooms, room))
-		answer_refuse(session, frame, CODE_RING, "the room is stored, and has no rings");
 	else
 		r = fast_offer(session, frame, room, nonce, pos, seq);
 	rooms_release(rooms, room);

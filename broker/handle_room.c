@@ -292,6 +292,11 @@ int handle_say_in(struct session *session, const struct frame *frame, struct tex
 	room_sweep_feeds(room, NULL, broker->rooms.time);
 	if (session->fast && fast_must_wait(session, room))
 		return DISPATCH_E_WAIT;
+	r = session->fast && fast_is_ahead(session, room) ? fast_error(session) : 0;
+	if (r < 0) { /* what is before it can not be kept */
+		answer_error(session, frame, r);
+		return 0;
+	}
 	/* who follows its ring looks for all numbers of a publisher there */
 	feed = value > 0 ? room_find_feed(room, &session->author) : NULL;
 	if (feed)

@@ -16,6 +16,7 @@
 #include "broker/batch.h"
 #include "broker/broker.h"
 #include "broker/checkpoint.h"
+#include "broker/feed.h"
 #include "broker/hold.h"
 #include "broker/mark.h"
 #include "broker/publisher.h"
@@ -200,7 +201,7 @@ static void store_wake(struct store *store)
 /* ---- batches ---- */
 
 /* What is not stored of ROOM is taken back. */
-static void room_take_back(struct store *store, struct room *room)
+static void room_take_back(struct store *store, struct room *room, int error)
 {
 	struct stored *stored = room->stored;
 	uint64_t end = log_end(&room->log);
@@ -224,6 +225,8 @@ static void room_take_back(struct store *store, struct room *room)
 		mark->seq = MIN(mark->seq, end - 1);
 	}
 	list_unlink(&stored->dirty_link);
+	list_for_each (link, &room->feeds)
+		feed_take_back(container_of(link, struct feed, room_link), error);
 }
 
 /* Nothing that waits can be stored. */
@@ -232,14 +235,14 @@ static void store_fail(struct store *store, int error)
 	if (store->error != error)
 		trace(TRACE_ERROR, "storage failed reason=\"%s\"", strerror(-error));
 	store->error = error;
+	store->retry_at = store->rooms->users->now + STORE_RETRY_NS;
 	store->n_failed++;
 	list_for_each (link, &store->rooms->all) {
 		struct room *room = container_of(link, struct room, rooms_link);
 
 		if (room->stored && room->stored->held > 0)
-			room_take_back(store, room);
+			room_take_back(store, room, error);
 	}
-	store->retry_at = store->rooms->users->now + STORE_RETRY_NS;
 	store->done = store->building - 1;
 	holds_fail(store, error);
 	/* some were made for what was not said */
@@ -261,6 +264,7 @@ static void batch_land(struct store *store, struct batch *batch)
 		store_changed(store, room);
 		if (!list_is_linked(&room->dirty_link))
 			list_append(&store->rooms->dirty, &room->dirty_link);
+		room_store_feeds(room);
 	}
 	if (store->error)
 		trace(TRACE_INFO, "storage works again");
@@ -272,8 +276,7 @@ static void batch_land(struct store *store, struct batch *batch)
 	holds_settle(store);
 }
 
-/* After a failure only what somebody says is tried at once. */
-static bool store_rests(const struct store *store)
+bool store_rests(const struct store *store)
 {
 	return store->error && store->rooms->users->now < store->retry_at;
 }

@@ -134,6 +134,9 @@ void store_forget(struct store *store, struct room *room);
 bool store_must_wait(struct store *store, const struct room *room);
 void store_wait(struct store *store, struct session *session);
 
+/* It failed a moment ago: what waits anyway waits a little longer. */
+bool store_rests(const struct store *store);
+
 /* At the end of a round: write what there is, unless that goes on already. */
 void store_flush(struct store *store);
 

@@ -608,7 +608,7 @@ static bool flush_is_done(struct chat *chat, void *argument)
 {
 	if (!publications_are_settled(chat)) {
 		fast_drain(chat);
-		return false;
+		return publications_error(chat) < 0;
 	}
 	if (chat->outbox.n_unmarked > 0) /* what was poured into it */
 		(void)outbox_mark(&chat->outbox);
@@ -629,6 +629,9 @@ PUBLIC int chat_flush(struct chat *chat, int timeout_ms)
 	session_settle(chat);
 	if (r)
 		return r;
+	r = publications_error(chat);
+	if (r < 0)
+		return session_fail(chat, r, "the broker can not keep it now: %s", strerror(-r));
 	n_refused = MIN(chat->n_refused, (unsigned)INT_MAX);
 	chat->n_refused = 0;
 	return (int)n_refused;

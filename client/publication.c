@@ -254,6 +254,22 @@ bool publications_are_settled(const struct chat *chat)
 	return true;
 }
 
+int publications_error(const struct chat *chat)
+{
+	const struct fast *fast = &chat->fast;
+
+	for (unsigned i = 0; i < fast->n_publications; i++) {
+		const struct publication *publication = &fast->publications[i];
+		int r = publication->memory.at && !publication_is_settled(chat, publication)
+				? publication_error(chat, publication)
+				: 0;
+
+		if (r < 0)
+			return r;
+	}
+	return 0;
+}
+
 /* ---- the broker ---- */
 
 /* Where what must be told begins, at the latest: marks are a block apart, and what lies

@@ -80,6 +80,9 @@ int publication_say(
 /* Was everything that was put archived, or need not be? */
 bool publications_are_settled(const struct chat *chat);
 
+/* Why the broker can not take what was put: -errno, or 0. It goes on trying. */
+int publications_error(const struct chat *chat);
+
 /* The connection is gone. */
 void publication_lose(const struct chat *chat, struct publication *publication);
 

@@ -3,7 +3,7 @@
  *
  * disk_shim.c, loaded in front of the broker, makes the trouble while a file is there.
  */
-#include "tests/integration/harness.h"
+#include "tests/integration/disk.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -15,64 +15,6 @@
 #include <sys/mount.h>
 #include <sys/stat.h>
 #include <unistd.h>
-
-/* A broker that stores below its directory, in STATE; OPTIONS may be NULL. */
-static void stored_spawn(struct broker *broker, const char *option, const char *value)
-{
-	broker_spawn_here(broker, "--state", broker_path(broker, "state"), option, value);
-	broker_wait_ready(broker);
-}
-
-static struct broker *stored_start(void)
-{
-	struct broker *broker = broker_new();
-
-	stored_spawn(broker, NULL, NULL);
-	return broker;
-}
-
-/* With the disk that a test makes fail. */
-static struct broker *shimmed_start(void)
-{
-	static char disk[128], state[160];
-	struct broker *broker = broker_new();
-
-	snprintf(disk, sizeof disk, "CHAT_DISK=%s", broker->dir);
-	snprintf(state, sizeof state, "CHAT_DISK_STATE=%s", broker_path(broker, "state"));
-	broker->environment[0] = "LD_PRELOAD=" CHAT_DISK_SHIM;
-	broker->environment[1] = disk;
-	broker->environment[2] = state;
-	/* the sanitizer wants to be loaded first, but can do without */
-	broker->environment[3] = "ASAN_OPTIONS=verify_asan_link_order=0";
-	stored_spawn(broker, NULL, NULL);
-	return broker;
-}
-
-static void disk_heal(const struct broker *broker, const char *trouble)
-{
-	assert_int_equal(unlink(broker_path(broker, trouble)), 0);
-}
-
-static void disk_hang(const struct broker *broker)
-{
-	assert_int_equal(mkfifo(broker_path(broker, "hang"), 0600), 0);
-}
-
-static void disk_go_on(const struct broker *broker)
-{
-	int fd = open(broker_path(broker, "hang"), O_RDWR | O_CLOEXEC);
-
-	assert_true(fd >= 0);
-	disk_heal(broker, "hang");
-	/* left open: who opened it before may not have been woken yet */
-}
-
-static void restart(struct broker *broker)
-{
-	broker_kill9(broker);
-	raw_close_all();
-	stored_spawn(broker, NULL, NULL);
-}
 
 static void test_survives(void **state)
 {
