@@ -11,6 +11,7 @@
 #include <sysexits.h>
 
 #include "broker/broker.h"
+#include "broker/home.h"
 #include "broker/inspect.h"
 #include "broker/ipc.h"
 #include "broker/node.h"
@@ -30,6 +31,7 @@ enum {
 	OPTION_LIMITS,
 	OPTION_LOOK,
 	OPTION_STATE,
+	OPTION_EPHEMERAL,
 	OPTION_VERIFY,
 	OPTION_DUMP,
 	OPTION_LIST_IPC,
@@ -53,7 +55,8 @@ static const struct {
 	[OPTION_LIMITS] = { "limits", "FILE", "read limits from FILE, again at SIGHUP" },
 	[OPTION_LOOK] = { "look", "MICROSECONDS",
 		"look for work so long before sleeping (100); 0 is off" },
-	[OPTION_STATE] = { "state", "DIRECTORY", "store rooms there, and bring back what it has" },
+	[OPTION_STATE] = { "state", "DIRECTORY", "store rooms there, not in the usual place" },
+	[OPTION_EPHEMERAL] = { "ephemeral", NULL, "store nothing" },
 	[OPTION_VERIFY] = { "verify", "DIRECTORY", "check what is stored there, then exit" },
 	[OPTION_DUMP] = { "dump", "DIRECTORY", "print what is stored there of ROOM, then exit" },
 	[OPTION_LIST_IPC] = { "list-ipc", NULL, "list this user's semaphores, then exit" },
@@ -180,12 +183,13 @@ static int option_parse(struct broker_config *config, int option, char *argument
 }
 
 /* *ret_mode: what is to be done, when it is not to serve; with *ret_room, if that is to
- * dump one. */
-static int options_parse(
-	struct broker_config *config, int argc, char **argv, int *ret_mode, const char **ret_room)
+ * dump one. *ret_home: where to store was not said. */
+static int options_parse(struct broker_config *config, int argc, char **argv, int *ret_mode,
+	const char **ret_room, bool *ret_home)
 {
 	struct option longs[ARRAY_LEN(options) + 1] = { 0 };
 	bool has_room;
+	bool is_ephemeral = false;
 	int option, r;
 
 	for (size_t i = 0; i < ARRAY_LEN(options); i++)
@@ -209,6 +213,9 @@ static int options_parse(
 			*ret_mode = option;
 			config->state = optarg;
 			break;
+		case OPTION_EPHEMERAL:
+			is_ephemeral = true;
+			break;
 		case OPTION_TEST:
 		case OPTION_LIST_IPC:
 		case OPTION_CLEAN_IPC:
@@ -226,6 +233,9 @@ static int options_parse(
 	if (optind + has_room < argc)
 		return usage("unexpected word %s", argv[optind + has_room]);
 	*ret_room = argv[optind];
+	if (is_ephemeral && config->state)
+		return usage("--ephemeral stores nothing, and --state does");
+	*ret_home = !is_ephemeral && !config->state;
 	return 0;
 }
 
@@ -330,7 +340,21 @@ static int clean_ipc(const struct broker_config *config)
 	return 0;
 }
 
-static int run(struct broker_config *config, int mode, const char *room)
+/* To store in the usual place. */
+static int serve_at_home(struct broker_config *config)
+{
+	static char path[PATH_MAX];
+	char why[HOME_WHY_MAX];
+
+	if (home_find(path, why)) {
+		fprintf(stderr, "chat-broker: %s; say --state DIRECTORY, or --ephemeral\n", why);
+		return EX_CANTCREAT;
+	}
+	config->state = path;
+	return serve(config);
+}
+
+static int run(struct broker_config *config, int mode, const char *room, bool is_at_home)
 {
 	switch (mode) {
 	case OPTION_TEST:
@@ -344,7 +368,7 @@ static int run(struct broker_config *config, int mode, const char *room)
 	case OPTION_DUMP:
 		return inspect_dump(config->state, room);
 	default:
-		return serve(config);
+		return is_at_home ? serve_at_home(config) : serve(config);
 	}
 }
 
@@ -359,6 +383,7 @@ int main(int argc, char **argv)
 		.look_us = LOOK_US_DEFAULT,
 	};
 	const char *room = NULL;
+	bool is_at_home = false;
 	int mode = -1, r;
 
 	if (sodium_init() < 0) {
@@ -366,9 +391,9 @@ int main(int argc, char **argv)
 		return EX_OSERR;
 	}
 	settings_init(&config.settings);
-	r = options_parse(&config, argc, argv, &mode, &room);
+	r = options_parse(&config, argc, argv, &mode, &room, &is_at_home);
 	if (r == 0)
-		r = run(&config, mode, room);
+		r = run(&config, mode, room, is_at_home);
 	settings_deinit(&config.settings);
 	return r < 0 ? 0 : r;
 }

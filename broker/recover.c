@@ -389,7 +389,9 @@ static int directory_take(struct store *store)
 		return STORE_E_FOREIGN;
 	}
 	if (flock(dir, LOCK_EX | LOCK_NB) < 0) {
-		trace(TRACE_ERROR, "can not use %s: another broker does", store->path);
+		trace(TRACE_ERROR,
+			"can not use %s: another broker does; say another --state, or --ephemeral",
+			store->path);
 		return STORE_E_HELD;
 	}
 	if (!store->is_inspected && mkdirat(dir, ARCHIVE_DIR, 0700) < 0 && errno != EEXIST)

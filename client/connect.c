@@ -51,6 +51,8 @@ int status_of_error(int error)
 	case -EACCES:
 		return STATUS_REFUSED;
 	case -EAGAIN:
+	case -EIO: /* of the broker's disk */
+	case -ENOSPC:
 	case -ETIMEDOUT:
 		return STATUS_AGAIN;
 	case -EINVAL:
@@ -70,6 +72,7 @@ int status_of_code(struct text code)
 		{ TEXT("AGAIN"), STATUS_AGAIN },
 		{ TEXT("IO"), STATUS_AGAIN },
 		{ TEXT("NOMEM"), STATUS_AGAIN },
+		{ TEXT("NOSPACE"), STATUS_AGAIN },
 		{ TEXT("QUOTA"), STATUS_AGAIN },
 		{ TEXT("ARGS"), STATUS_USAGE },
 		{ TEXT("FRAME"), STATUS_USAGE },

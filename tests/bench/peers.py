@@ -77,6 +77,7 @@ CHAT_VALUES = {'rooms-*': ROOMY, 'scattered-*': ROOMY,
 
 def chat(name, options=(), env=None, client='bench-chat', **more):
     more.setdefault('notes', 'libchat; CHAT_MORE for all but the last of a burst')
+    options = ('--ephemeral', *options) if '--state' not in options else options
     return Peer(
         name, client,
         ['{bin}/chat-broker', '--socket', '{dir}/chat.sock', '--ctl', 'none',

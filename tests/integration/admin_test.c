@@ -241,7 +241,8 @@ static void test_written_and_removed(void **state)
 static void test_without_fifo(void **state)
 {
 	struct broker *broker = broker_new();
-	const char *const options[] = { "--socket", broker->socket, "--ctl", "none", NULL };
+	const char *const options[] = { "--socket", broker->socket, "--ctl", "none", "--ephemeral",
+		NULL };
 	struct raw *raw;
 
 	broker_spawn(broker, options);

@@ -46,17 +46,19 @@ static void bin_add(
 
 static struct program *shell_start(const struct broker *broker, const char *text)
 {
-	static char path[1024], uninstalled[512], library[512];
+	static char path[1024], uninstalled[512], library[512], home[160];
 	char arguments[160];
 	const struct program_config config = {
 		.path = "sh",
-		.environment = { path, uninstalled, library },
+		.environment = { path, uninstalled, library, home },
 	};
 
 	snprintf(path, sizeof path, "PATH=%s:%s", broker_path(broker, "bin"), getenv("PATH"));
 	snprintf(uninstalled, sizeof uninstalled,
 		"PKG_CONFIG_PATH=" CHAT_BUILD "/meson-uninstalled");
 	snprintf(library, sizeof library, "LD_LIBRARY_PATH=" CHAT_BUILD "/client");
+	/* where brokers store that are not told where */
+	snprintf(home, sizeof home, "XDG_STATE_HOME=%s", broker->dir);
 	if (mkdir(broker_path(broker, "bin"), 0755) < 0 && errno != EEXIST)
 		fail_msg("mkdir: %s", strerror(errno));
 	snprintf(arguments, sizeof arguments, "--socket '%s' --ctl '%s'", broker->socket,

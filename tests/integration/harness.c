@@ -325,10 +325,16 @@ void broker_spawn_with(struct broker *broker, const char *const options[])
 {
 	const char *all[OPTIONS_MAX] = { "--socket", broker->socket, "--ctl", broker->ctl };
 
-	for (size_t i = 0; options[i]; i++) {
-		assert_true(i + 5 < OPTIONS_MAX);
-		all[i + 4] = options[i];
+	bool is_stored = false;
+	size_t n;
+
+	for (n = 0; options[n]; n++) {
+		assert_true(n + 6 < OPTIONS_MAX);
+		all[n + 4] = options[n];
+		is_stored |= strcmp(options[n], "--state") == 0;
 	}
+	if (!is_stored)
+		all[n + 4] = "--ephemeral";
 	broker_spawn(broker, all);
 }
 

@@ -83,7 +83,8 @@ const char *broker_path(const struct broker *broker, const char *name);
 /* Run chat-broker with exactly these options, up to NULL, in the directory. */
 void broker_spawn(struct broker *broker, const char *const options[]);
 
-/* Run it with --socket and --ctl in the directory, and OPTIONS, up to NULL. */
+/* Run it with --socket and --ctl in the directory, and OPTIONS, up to NULL; without --state it is
+ * --ephemeral. */
 void broker_spawn_with(struct broker *broker, const char *const options[]);
 #define broker_spawn_here(broker, ...)                                                             \
 	broker_spawn_with(broker, (const char *const[]){ __VA_ARGS__, NULL })

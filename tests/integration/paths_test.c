@@ -70,8 +70,8 @@ static void test_groups(void **state)
 
 static void test_relative_path(void **state)
 {
-	static const char *const options[] = { "--socket", "./here.sock", "--ctl", "here.ctl",
-		NULL };
+	static const char *const options[] = { "--socket", "./here.sock", "--ephemeral", "--ctl",
+		"here.ctl", NULL };
 	struct broker *broker = broker_new();
 	struct raw *raw;
 
@@ -93,7 +93,7 @@ static void test_relative_path(void **state)
 static void test_longest_path(void **state)
 {
 	struct broker *broker = broker_new();
-	const char *options[] = { "--socket", NULL, "--ctl", "none", NULL };
+	const char *options[] = { "--socket", NULL, "--ctl", "none", "--ephemeral", NULL };
 	char path[108];
 
 	memset(path, 'x', sizeof path);
@@ -112,7 +112,7 @@ static void test_longest_path(void **state)
 static void test_abstract_socket(void **state)
 {
 	struct broker *broker = broker_new(), *second = broker_new();
-	const char *options[] = { "--socket", NULL, "--ctl", "none", NULL };
+	const char *options[] = { "--socket", NULL, "--ctl", "none", "--ephemeral", NULL };
 	char name[64];
 	struct raw *raw;
 
@@ -134,7 +134,7 @@ static void test_abstract_socket(void **state)
 static void test_second_broker(void **state)
 {
 	struct broker *first = broker_start(NULL), *second = broker_new();
-	const char *options[] = { "--socket", first->socket, "--ctl", "none", NULL };
+	const char *options[] = { "--socket", first->socket, "--ctl", "none", "--ephemeral", NULL };
 	char wanted[64];
 	struct raw *raw = raw_hello(first, "name=t3ster");
 

@@ -432,7 +432,8 @@ static void test_abstract_socket(void **state)
 	char name[64];
 
 	snprintf(name, sizeof name, "@chat-broker-test.%d", getpid());
-	broker_spawn(broker, (const char *const[]){ "--socket", name, "--ctl", "none", NULL });
+	broker_spawn(broker,
+		(const char *const[]){ "--socket", name, "--ctl", "none", "--ephemeral", NULL });
 	broker_wait_ready(broker);
 	program_check(broker, 0, "", "~ us\n", "", "--socket", name, "ping");
 	snprintf(broker->socket, sizeof broker->socket, "%s", name);

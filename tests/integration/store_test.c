@@ -16,6 +16,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#define NOBODY 65534
+
 static void test_survives(void **state)
 {
 	struct broker *broker = stored_start();
@@ -590,6 +592,58 @@ static void test_inspect(void **state)
 	assert_false(file_exists(broker_path(broker, "state/damaged")));
 }
 
+/* ---- where ---- */
+
+/* A broker that is not told where to store, but in its environment. */
+static void home_spawn(struct broker *broker, const char *home, const char *state)
+{
+	broker->environment[0] = home;
+	broker->environment[1] = state;
+	broker_spawn(
+		broker, (const char *const[]){ "--socket", broker->socket, "--ctl", "none", NULL });
+}
+
+static void expect_state_in(struct broker *broker, const char *path)
+{
+	struct stat statbuf;
+
+	broker_expect(broker, "state directory=%s ~", path);
+	broker_expect(broker, "ready ~");
+	assert_int_equal(stat(path, &statbuf), 0);
+	assert_int_equal(statbuf.st_mode & 07777, 0700);
+	broker_stop(broker);
+}
+
+static void test_usual_place(void **state)
+{
+	struct broker *broker = broker_new(), *other;
+	static char home[128], set[160];
+
+	snprintf(home, sizeof home, "HOME=%s", broker->dir);
+	snprintf(set, sizeof set, "XDG_STATE_HOME=%s/of/state", broker->dir);
+	home_spawn(broker, home, set);
+	broker_expect(broker, "ready ~");
+	/* one broker at a time, and the other is told what to do */
+	other = broker_new();
+	home_spawn(other, home, set);
+	broker_expect(other, "another broker does; say another --state, or --ephemeral");
+	broker_expect_exit(other, 75);
+	broker_stop(broker);
+	home_spawn(broker, home, set);
+	expect_state_in(broker, broker_path(broker, "of/state/chat-broker"));
+	if (geteuid() != 0)
+		SKIP("only root can be several users");
+	/* root's is another one; of anybody else it is below the home directory */
+	broker->uid = NOBODY;
+	home_spawn(broker, home, "XDG_STATE_HOME=not/absolute");
+	expect_state_in(broker, broker_path(broker, ".local/state/chat-broker"));
+	home_spawn(broker, "HOME=/dev/null", "XDG_STATE_HOME=");
+	broker_expect(broker,
+		"can not store in /dev/null/.local/state/chat-broker: Not a directory; "
+		"say --state DIRECTORY, or --ephemeral");
+	broker_expect_exit(broker, 73);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -609,6 +663,7 @@ int main(void)
 		TEST(test_retention),
 		TEST(test_stop_while_it_hangs),
 		TEST(test_inspect),
+		TEST(test_usual_place),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -3,6 +3,7 @@
 #include "tests/integration/disk.h"
 #include "tests/integration/fast.h"
 #include "tests/integration/fast_talk.h"
+#include "tests/integration/program.h"
 
 #include <errno.h>
 #include <signal.h>
@@ -247,6 +248,8 @@ static void test_library(void **state)
 	assert_int_equal(chat_flush(chat, DEADLINE_MS), -ENOSPC);
 	assert_non_null(strstr(chat_error(chat), "can not keep it now"));
 	expect_nothing(reader);
+	program_check(broker, 75, "", "", "~No space left~", "say", "other", "x");
+	program_check(broker, 75, "", "", "~No space left~", "say", "--fast", "other", "x");
 	disk_heal(broker, "write");
 	flush_at_last(chat);
 	for (unsigned i = 501; i <= 600; i++)
