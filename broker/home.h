@@ -9,7 +9,7 @@ enum {
 	HOME_E_NONE = 1, /* there is no such place */
 };
 
-/* $XDG_STATE_HOME/chat-broker if that is set, to an absolute path; or /var/lib/chat-broker for root,
- * and ~/.local/state/chat-broker for anybody else. What is missing above it is made, with mode
- * 0700. Returns 0, or HOME_E_NONE and in WHY what is wrong. */
+/* $XDG_STATE_HOME/chat-broker if that is set, to an absolute path; or /var/lib/chat-broker for
+ * root, and ~/.local/state/chat-broker for anybody else. What is missing above it is made, with
+ * mode 0700. Returns 0, or HOME_E_NONE and in WHY what is wrong. */
 int home_find(char path[static PATH_MAX], char why[static HOME_WHY_MAX]);
