@@ -93,7 +93,7 @@ struct text broker_room_row(const struct broker *broker, const struct room *room
 
 	n = snprintf(row, BROKER_ROW_MAX,
 		"%.*s readers=%u first=%lu next=%lu bytes=%lu owner=%u rate=%u%s", (int)target.len,
-		target.data, room->n_cursors, (unsigned long)room->log.first,
+		target.data, room->n_cursors, (unsigned long)room_first(room),
 		(unsigned long)log_end(&room->log), (unsigned long)room->log.bytes,
 		room->owner->uid, meter_rate(&room->appended, broker->users.second),
 		room_mode_words(&broker->rooms, room));
@@ -197,6 +197,11 @@ static void keeper_ready(struct watch *watch, uint32_t events)
 	store_dispatch(&container_of(watch, struct broker, keeper)->store);
 }
 
+static void fetcher_ready(struct watch *watch, uint32_t events)
+{
+	store_dispatch(&container_of(watch, struct broker, fetcher)->store);
+}
+
 /* A name went to its Unix user: whoever spoke under it before does not any more. */
 static void broker_evict(struct person *person)
 {
@@ -290,6 +295,9 @@ static int broker_open_store(struct broker *broker)
 	r = broker_watch(broker, &broker->writer, broker->store.writer.fd, writer_ready);
 	if (r == 0)
 		r = broker_watch(broker, &broker->keeper, broker->store.keeper.fd, keeper_ready);
+	if (r == 0)
+		r = broker_watch(
+			broker, &broker->fetcher, broker->store.cache.worker.fd, fetcher_ready);
 	return r;
 }
 

@@ -52,7 +52,7 @@ struct broker {
 	struct users users;
 	struct rooms rooms;
 	struct store store;
-	struct watch writer, keeper; /* its workers' descriptors */
+	struct watch writer, keeper, fetcher; /* its workers' descriptors */
 
 	struct list sessions, closing, gone;
 	struct list reading, ringing, sending; /* turns of the accounts that have any */

@@ -8,7 +8,7 @@
 
 /* "chat" */
 #define APPLICATION_ID 0x63686174
-#define FORMAT         1
+#define FORMAT         2
 
 static const char *const schema =
 	"CREATE TABLE room("
@@ -18,7 +18,7 @@ static const char *const schema =
 	"CREATE TABLE segment("
 	"  room INTEGER NOT NULL REFERENCES room ON DELETE CASCADE, number INTEGER NOT NULL,"
 	"  size INTEGER NOT NULL, used INTEGER NOT NULL, first INTEGER NOT NULL,"
-	"  next INTEGER NOT NULL, PRIMARY KEY(room, number)) WITHOUT ROWID;"
+	"  next INTEGER NOT NULL, time INTEGER NOT NULL, PRIMARY KEY(room, number)) WITHOUT ROWID;"
 	"CREATE TABLE publisher("
 	"  room INTEGER NOT NULL REFERENCES room ON DELETE CASCADE, label INTEGER NOT NULL,"
 	"  uid INTEGER NOT NULL, id INTEGER NOT NULL, seq INTEGER NOT NULL,"
@@ -33,7 +33,7 @@ static const char *const statements[] = {
 	[CATALOG_PUT_ROOM] = "INSERT INTO room VALUES(?1,?2,?3,?4,?5,?6,?7,?8,?9)"
 			     " ON CONFLICT(id) DO UPDATE SET owner=?4, next=?7, last_time=?8,"
 			     " number=?9",
-	[CATALOG_PUT_SEGMENT] = "INSERT INTO segment VALUES(?1,?2,?3,?4,?5,?6)"
+	[CATALOG_PUT_SEGMENT] = "INSERT INTO segment VALUES(?1,?2,?3,?4,?5,?6,?7)"
 				" ON CONFLICT DO UPDATE SET used=?4, next=?6",
 	[CATALOG_DROP_SEGMENTS] = "DELETE FROM segment WHERE room=?1 AND number<?2",
 	[CATALOG_PUT_PUBLISHER] = "INSERT INTO publisher VALUES(?1,?2,?3,?4,?5)"
@@ -165,6 +165,7 @@ static int segment_row(const struct catalog_reader *reader, void *userdata, sqli
 		.used = (uint32_t)column(row, 3),
 		.first = (uint64_t)column(row, 4),
 		.next = (uint64_t)column(row, 5),
+		.time = (uint64_t)column(row, 6),
 	};
 
 	return reader->segment(userdata, (uint64_t)column(row, 0), &image);
@@ -284,7 +285,7 @@ int catalog_put_room(struct catalog *catalog, const struct catalog_room *room)
 int catalog_put_segment(struct catalog *catalog, uint64_t room, const struct segment_image *image)
 {
 	return catalog_run(catalog, CATALOG_PUT_SEGMENT, room, image->number, image->size,
-		image->used, image->first, image->next);
+		image->used, image->first, image->next, image->time);
 }
 
 int catalog_drop_segments(struct catalog *catalog, uint64_t room, uint32_t before)

@@ -18,6 +18,7 @@
 #include "broker/catalog.h"
 #include "broker/mark.h"
 #include "broker/publisher.h"
+#include "broker/retain.h"
 #include "broker/room.h"
 #include "broker/trace.h"
 
@@ -208,15 +209,17 @@ static bool add_room(struct checkpoint *checkpoint, struct stored *stored)
 static bool add_segments(struct checkpoint *checkpoint, struct stored *stored)
 {
 	const struct log *log = &stored->room->log;
+	const struct cold *cold = &stored->cold;
+	uint32_t oldest = cold->n > 0 ? cold->segments[0].number : log->oldest_number;
 	struct segment_image image;
 	struct step *step;
 
-	if (stored->oldest_file < log->oldest_number) {
+	if (stored->oldest_file < oldest) {
 		step = step_add(checkpoint, STEP_DROP_SEGMENTS, stored);
 		if (!step)
 			return false;
 		step->drop.from = stored->oldest_file;
-		step->drop.before = log->oldest_number;
+		step->drop.before = oldest;
 	}
 	for (uint32_t number = stored->file_number; log_image(log, number, &image);
 		number = image.number + 1) {
@@ -335,6 +338,7 @@ struct checkpoint *checkpoint_new(struct store *store, uint64_t generation)
 
 	if (!checkpoint)
 		return NULL;
+	store_retain(store);
 	checkpoint->job.work = checkpoint_work;
 	checkpoint->path = store->path;
 	checkpoint->generation = generation;
@@ -377,6 +381,8 @@ static void step_note(const struct step *step)
 	case STEP_SEGMENT:
 		stored->file_number = step->segment.image.number;
 		stored->file_used = step->segment.image.used;
+		if (stored->room)
+			stored->room->log.keep_from = stored->file_number;
 		break;
 	case STEP_DROP_SEGMENTS:
 		stored->oldest_file = step->drop.before;

@@ -98,7 +98,8 @@ bool cursor_is_behind(const struct cursor *cursor)
 		return true;
 	if (cursor->is_fast && (followers_hold(cursor) || followers_are_due(cursor)))
 		return !followers_hold(cursor);
-	return cursor->at.seq < log_end(&cursor->room->log) || followers_place_is_due(cursor);
+	return (cursor->at.seq < log_end(&cursor->room->log) && !cursor->awaits_disk) ||
+	       followers_place_is_due(cursor);
 }
 
 int cursor_ask_presence(struct cursor *cursor)

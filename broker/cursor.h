@@ -24,9 +24,10 @@ struct presence {
 struct cursor {
 	struct table_link link;    /* in rooms.cursors, by session and room */
 	uint64_t key[2];           /* numbers of session and room */
-	uint64_t number : 62;      /* counts up over all cursors */
+	uint64_t number : 61;      /* counts up over all cursors */
 	uint64_t is_fast : 1;      /* it follows rings; see follower.h */
 	uint64_t is_announced : 1; /* placed by direct: the room's owner is charged for it */
+	uint64_t awaits_disk : 1;  /* what is next is read back; see cache.h */
 	struct list room_link;     /* in room.cursors */
 	struct list session_link;  /* in session.cursors */
 	struct list pending_link;  /* in session.pending while there is something to send */

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "broker/broker.h"
+#include "broker/cache.h"
 #include "broker/dispatch.h"
 #include "broker/fastpath.h"
 #include "broker/mark.h"
@@ -107,54 +108,95 @@ int handle_target_room(struct session *session, const struct frame *frame, struc
 
 /* ---- JOIN, PART ---- */
 
-/* "SEQ" or "@NS"; the number of the record it means: the first at or after NS, or
- * with IS_END the last at or before. */
-static bool position_parse(
-	const struct room *room, struct text word, bool is_end, uint64_t *ret_seq)
+/* The request waits until record SEQ of ROOM, which is on the disk, is at hand. */
+static int await_record(struct session *session, struct room *room, uint64_t seq)
 {
-	if (word.len > 0 && word.data[0] == '@') {
-		uint64_t time;
+	int r = cache_fetch(room->stored->cache, room, seq, session);
 
-		if (!number_parse((struct text){ word.data + 1, word.len - 1 }, &time))
-			return false;
-		if (!is_end)
-			*ret_seq = log_find_time(&room->log, time);
-		else if (time == UINT64_MAX)
-			*ret_seq = log_end(&room->log) - 1;
-		else
-			*ret_seq = log_find_time(&room->log, time + 1) - 1;
-		return true;
-	}
-	return number_parse(word, ret_seq) && *ret_seq > 0;
+	return r < 0 ? r : DISPATCH_E_WAIT;
 }
 
-/* Where the request wants the cursor: fills in at.seq and reset_from. False
- * when a word is malformed. */
-static bool join_position(
-	const struct frame *frame, const struct room *room, struct cursor *ret_cursor)
+enum {
+	POSITION_E_WORD = DISPATCH_E_WAIT + 1, /* it is malformed */
+};
+
+/* The first record at or after TIME ns. Returns 0, DISPATCH_E_WAIT or -errno. */
+static int position_find(
+	struct session *session, struct room *room, uint64_t time, uint64_t *ret_seq)
+{
+	int r = room_find_time(room, time, ret_seq);
+
+	return r == CACHE_E_WAIT ? await_record(session, room, *ret_seq) : r;
+}
+
+/* "SEQ" or "@NS"; the number of the record it means: the first at or after NS, or
+ * with IS_END the last at or before. An absent word changes nothing. Returns 0, POSITION_E_WORD,
+ * DISPATCH_E_WAIT or -errno. */
+static int position_parse(struct session *session, struct room *room, struct text word, bool is_end,
+	uint64_t *ret_seq)
+{
+	uint64_t time;
+	int r;
+
+	if (!word.data)
+		return 0;
+	if (word.len == 0 || word.data[0] != '@')
+		return number_parse(word, ret_seq) && *ret_seq > 0 ? 0 : POSITION_E_WORD;
+	if (!number_parse((struct text){ word.data + 1, word.len - 1 }, &time))
+		return POSITION_E_WORD;
+	if (!is_end)
+		return position_find(session, room, time, ret_seq);
+	if (time == UINT64_MAX) {
+		*ret_seq = log_end(&room->log) - 1;
+		return 0;
+	}
+	r = position_find(session, room, time + 1, ret_seq);
+	*ret_seq -= r == 0;
+	return r;
+}
+
+/* What is wrong with a position is answered. Returns 0 or DISPATCH_E_WAIT. */
+static int refuse_position(
+	struct session *session, const struct frame *frame, int outcome, const char *why)
+{
+	if (outcome == DISPATCH_E_WAIT)
+		return DISPATCH_E_WAIT;
+	if (outcome < 0)
+		answer_error(session, frame, outcome);
+	else
+		answer_refuse(session, frame, CODE_ARGS, "%s", why);
+	return 0;
+}
+
+/* Where the request wants the cursor: fills in at.seq and reset_from. Returns as
+ * position_parse() does. */
+static int join_position(struct session *session, const struct frame *frame, struct room *room,
+	struct cursor *ret_cursor)
 {
 	struct text since = frame_get(frame, 2, "since"), last = frame_get(frame, 2, "last");
 	struct text log = frame_get(frame, 2, "log");
-	uint64_t end = log_end(&room->log), n, id;
+	uint64_t end = log_end(&room->log), n = end, id;
+	int r;
 
 	ret_cursor->reset_from = 0;
 	ret_cursor->at.seq = end;
 	if ((since.data && last.data) || (log.data && !number_parse_hex(log, &id)))
-		return false;
+		return POSITION_E_WORD;
 	if (last.data) {
 		if (!number_parse(last, &n))
-			return false;
-		ret_cursor->at.seq = end - MIN(n, end - room->log.first);
+			return POSITION_E_WORD;
+		ret_cursor->at.seq = end - MIN(n, end - room_first(room));
 	} else if (since.data) {
-		if (!position_parse(room, since, false, &n))
-			return false;
+		r = position_parse(session, room, since, false, &n);
+		if (r)
+			return r;
 		ret_cursor->at.seq = MIN(n, end);
 		if ((log.data && id != room->id) || n > room->log.next) {
 			ret_cursor->reset_from = n;
-			ret_cursor->at.seq = room->log.first;
+			ret_cursor->at.seq = room_first(room);
 		}
 	}
-	return true;
+	return 0;
 }
 
 bool handle_room_mode(const struct frame *frame, struct room *room)
@@ -172,10 +214,11 @@ bool handle_room_mode(const struct frame *frame, struct room *room)
 
 static void cursor_place(struct cursor *cursor, const struct cursor *position)
 {
-	struct log *log = &cursor->room->log;
+	const struct room *room = cursor->room;
 
 	cursor->reset_from = position->reset_from;
-	log_seek(log, MAX(position->at.seq, log->first), &cursor->at);
+	cursor->awaits_disk = false;
+	room_seek(room, MAX(position->at.seq, room_first(room)), &cursor->at);
 	cursor->at.seq = position->at.seq; /* what is gone is told as a gap */
 	reader_schedule(cursor);
 }
@@ -191,11 +234,13 @@ int handle_join(struct session *session, const struct frame *frame)
 	r = handle_target_room(session, frame, frame->word[1], true, &room);
 	if (r || !room)
 		return r;
-	if (!join_position(frame, room, &position) || !handle_room_mode(frame, room)) {
-		answer_refuse(
-			session, frame, CODE_ARGS, "since=, last=, log= or mode= is malformed");
+	r = join_position(session, frame, room, &position);
+	if (r == 0 && !handle_room_mode(frame, room))
+		r = POSITION_E_WORD;
+	if (r) {
+		r = refuse_position(session, frame, r, "since=, last=, log= or mode= is malformed");
 		rooms_release(rooms, room);
-		return 0;
+		return r;
 	}
 	is_new = !rooms_find_cursor(rooms, session->number, room);
 	r = reader_join(session, room, &cursor);
@@ -215,7 +260,7 @@ int handle_join(struct session *session, const struct frame *frame)
 		return 0;
 	}
 	answer_done(session, frame, "%lu first=%lu log=%016lx%s", (unsigned long)position.at.seq,
-		(unsigned long)room->log.first, (unsigned long)room->id,
+		(unsigned long)room_first(room), (unsigned long)room->id,
 		room_mode_words(rooms, room));
 	cursor_place(cursor, &position);
 	/* it begins anew: what it was told of rings before does not hold where it stands now */
@@ -315,6 +360,12 @@ int handle_say_in(struct session *session, const struct frame *frame, struct tex
 		else if (frame->tag.len > 0 || session_is_plain(session))
 			answer_done(session, frame, "%lu", (unsigned long)seq);
 		break;
+	case ROOM_E_WAIT:
+		r = await_record(session, room, seq);
+		if (r == DISPATCH_E_WAIT)
+			return r;
+		answer_error(session, frame, r);
+		break;
 	case ROOM_E_OLD:
 		answer_refuse(session, frame, CODE_OLD, "said already, and not kept any more");
 		break;
@@ -403,18 +454,35 @@ int handle_say(struct session *session, const struct frame *frame)
 
 /* ---- PAST ---- */
 
-static void past_rows(struct session *session, const struct frame *frame, const struct room *room,
-	uint64_t from, uint64_t to)
+/* Answer with the records from SEQ to TO: as many as one answer holds and are at hand. Returns 0,
+ * or when the first is not: DISPATCH_E_WAIT or -errno. */
+static int past_rows(struct session *session, const struct frame *frame, struct room *room,
+	uint64_t seq, uint64_t to)
 {
-	struct log_cursor cursor, next;
+	struct log_cursor cursor = { .seq = seq }, next;
+	struct log *log = &room->log, *before = NULL;
 	unsigned n_rows = 0;
 	struct text record;
+	struct hole hole;
 	size_t len = 0;
+	int r;
 
-	log_seek(&room->log, from, &cursor);
 	while (cursor.seq <= to && n_rows < ANSWER_ROWS_MAX) {
-		size_t size = log_read_one(&room->log, &cursor, &record, &next);
+		size_t size;
 
+		r = room_log_at(room, cursor.seq, &log, &hole);
+		if (r == CACHE_E_HOLE) {
+			cursor = (struct log_cursor){ .seq = hole.next };
+			continue;
+		}
+		if (r && n_rows > 0)
+			break;
+		if (r)
+			return r == CACHE_E_WAIT ? await_record(session, room, cursor.seq) : r;
+		if (log != before)
+			cursor = (struct log_cursor){ .seq = cursor.seq };
+		before = log;
+		size = log_read_one(log, &cursor, &record, &next);
 		if (size == 0 || (n_rows > 0 && len + size > ANSWER_LEN_MAX))
 			break;
 		answer_row(session, frame, record);
@@ -426,6 +494,7 @@ static void past_rows(struct session *session, const struct frame *frame, const 
 		answer_done(session, frame, "%u next=%lu", n_rows, (unsigned long)cursor.seq);
 	else
 		answer_done(session, frame, "%u", n_rows);
+	return 0;
 }
 
 int handle_past(struct session *session, const struct frame *frame)
@@ -439,20 +508,21 @@ int handle_past(struct session *session, const struct frame *frame)
 	r = handle_target_room(session, frame, frame->word[1], false, &room);
 	if (r || !room)
 		return r;
-	first = room->log.first;
+	first = room_first(room);
 	last = log_end(&room->log) - 1;
-	if ((from.data && !position_parse(room, from, false, &first)) ||
-		(to.data && !position_parse(room, to, true, &last)) ||
-		(last_word.data && !number_parse(last_word, &n))) {
-		answer_refuse(session, frame, CODE_ARGS, "from=, to= or last= is malformed");
-		return 0;
+	r = position_parse(session, room, from, false, &first);
+	if (r == 0)
+		r = position_parse(session, room, to, true, &last);
+	if (r == 0 && last_word.data && !number_parse(last_word, &n))
+		r = POSITION_E_WORD;
+	if (r == 0) {
+		last = MIN(last, log_end(&room->log) - 1);
+		if (n <= last)
+			first = MAX(first, last + 1 - n);
+		first = MIN(MAX(first, room_first(room)), log_end(&room->log));
+		r = past_rows(session, frame, room, first, last);
 	}
-	last = MIN(last, log_end(&room->log) - 1);
-	if (n <= last)
-		first = MAX(first, last + 1 - n);
-	past_rows(
-		session, frame, room, MIN(MAX(first, room->log.first), log_end(&room->log)), last);
-	return 0;
+	return r ? refuse_position(session, frame, r, "from=, to= or last= is malformed") : 0;
 }
 
 /* ---- FIND ---- */
@@ -509,26 +579,41 @@ static uint64_t find_rows(struct find *find, const char *records, size_t len, ui
 	return 0;
 }
 
-static void find_in(struct find *find, const struct log *log, uint64_t seq)
+/* Returns 0, or when the first record is not at hand: DISPATCH_E_WAIT or -errno. */
+static int find_in(struct find *find, struct room *room, uint64_t seq)
 {
 	uint64_t next = 0, first;
 	const char *records;
 	size_t looked = 0;
+	struct hole hole;
+	struct log *log;
+	int r;
 
-	while (next == 0 && seq >= log->first && seq > 0 && looked < FIND_LEN_MAX) {
-		size_t len = log_read_back(log, seq, &records, &first);
+	while (next == 0 && seq >= room_first(room) && seq > 0 && looked < FIND_LEN_MAX) {
+		size_t len;
 
+		r = room_log_at(room, seq, &log, &hole);
+		if (r == CACHE_E_HOLE) {
+			seq = hole.first - 1;
+			continue;
+		}
+		if (r && looked > 0)
+			break;
+		if (r)
+			return r == CACHE_E_WAIT ? await_record(find->session, room, seq) : r;
+		len = log_read_back(log, seq, &records, &first);
 		next = find_rows(find, records, len, first);
 		looked += len;
 		seq = first - 1;
 	}
-	if (next == 0 && seq >= log->first)
+	if (next == 0 && seq >= room_first(room))
 		next = seq;
 	if (next > 0)
 		answer_done(find->session, find->frame, "%u next=%lu", find->n_rows,
 			(unsigned long)next);
 	else
 		answer_done(find->session, find->frame, "%u", find->n_rows);
+	return 0;
 }
 
 int handle_find(struct session *session, const struct frame *frame)
@@ -543,19 +628,19 @@ int handle_find(struct session *session, const struct frame *frame)
 	if (r || !room)
 		return r;
 	seq = log_end(&room->log) - 1;
-	if ((from.data && !position_parse(room, from, true, &seq)) ||
-		(max.data && (!number_parse(max, &find.max) || find.max == 0))) {
-		answer_refuse(session, frame, CODE_ARGS, "from= or max= is malformed");
-		return 0;
-	}
+	r = position_parse(session, room, from, true, &seq);
+	if (r == 0 && max.data && (!number_parse(max, &find.max) || find.max == 0))
+		r = POSITION_E_WORD;
+	if (r)
+		return refuse_position(session, frame, r, "from= or max= is malformed");
 	if (!search_init(&find.search, frame->body)) {
 		answer_refuse(session, frame, CODE_ARGS, "the text is not of 1 to %d bytes",
 			SEARCH_LEN_MAX);
 		return 0;
 	}
 	find.max = MIN(find.max, (uint64_t)ANSWER_ROWS_MAX);
-	find_in(&find, &room->log, MIN(seq, log_end(&room->log) - 1));
-	return 0;
+	r = find_in(&find, room, MIN(seq, log_end(&room->log) - 1));
+	return r ? refuse_position(session, frame, r, "") : 0;
 }
 
 /* ---- SEEN ---- */

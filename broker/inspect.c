@@ -7,6 +7,8 @@
 #include <string.h>
 #include <sysexits.h>
 
+#include "broker/archive.h"
+#include "broker/cache.h"
 #include "broker/recover.h"
 #include "broker/room.h"
 #include "broker/store.h"
@@ -43,31 +45,67 @@ static void inspection_close(struct inspection *inspection)
 	settings_deinit(&inspection->settings);
 }
 
-static uint64_t verify_rooms(const struct rooms *rooms)
-{
-	uint64_t n_records = 0;
+typedef void log_fn(const struct log *log);
 
-	list_for_each (link, &rooms->all) {
+/* Each part of ROOM that can be read, in order. Returns how many can not. */
+static unsigned room_each_log(
+	struct inspection *inspection, const struct room *room, log_fn *function)
+{
+	const struct cold *cold = &room->stored->cold;
+	unsigned n_damaged = 0;
+
+	for (size_t i = 0; i < cold->n; i++) {
+		struct segment_image image = cold_image(&cold->segments[i]);
+		struct log log;
+		char *data;
+
+		log_init(&log);
+		if (log_restore(&log, &image, &data) == 0 &&
+			archive_read(inspection->store.lock, room->stored->id, &image, data) == 0 &&
+			log_restored(&log, &image) == 0)
+			function(&log);
+		else
+			n_damaged++;
+		log_deinit(&log);
+	}
+	function(&room->log);
+	return n_damaged;
+}
+
+static uint64_t n_records;
+
+static void count_records(const struct log *log)
+{
+	n_records += log->next - log->first;
+}
+
+/* Returns how many segments can not be read. */
+static unsigned verify_rooms(struct inspection *inspection)
+{
+	unsigned n_damaged = 0;
+
+	list_for_each (link, &inspection->rooms.all) {
 		const struct room *room = container_of(link, struct room, rooms_link);
 		struct text target = room_target(room);
 
 		printf("%.*s first=%lu next=%lu bytes=%lu owner=%u\n", (int)target.len, target.data,
-			(unsigned long)room->log.first, (unsigned long)room->log.next,
-			(unsigned long)room->log.bytes, room->owner->uid);
-		n_records += room->log.next - room->log.first;
+			(unsigned long)room_first(room), (unsigned long)room->log.next,
+			(unsigned long)(room->stored->cold.bytes + room->log.bytes),
+			room->owner->uid);
+		n_damaged += room_each_log(inspection, room, count_records);
 	}
-	return n_records;
+	return n_damaged;
 }
 
 int inspect_verify(const char *directory)
 {
 	static struct inspection inspection;
-	uint64_t n_records;
 	int r;
 
 	r = inspection_open(&inspection, directory);
 	if (r == 0 || r == STORE_E_DAMAGED) {
-		n_records = verify_rooms(&inspection.rooms);
+		if (verify_rooms(&inspection) > 0)
+			r = STORE_E_DAMAGED;
 		printf("%s: rooms=%lu records=%lu\n", r ? "DAMAGED" : "good",
 			(unsigned long)inspection.rooms.by_key.n_links, (unsigned long)n_records);
 		r = r ? EX_DATAERR : 0;
@@ -94,13 +132,13 @@ static void print_body(struct text body)
 	putchar('\n');
 }
 
-static void dump_room(const struct room *room)
+static void dump_records(const struct log *log)
 {
 	struct log_cursor cursor, next;
 	struct text frame;
 
-	log_seek(&room->log, room->log.first, &cursor);
-	while (log_read_one(&room->log, &cursor, &frame, &next) > 0) {
+	log_seek(log, log->first, &cursor);
+	while (log_read_one(log, &cursor, &frame, &next) > 0) {
 		const char *lf = memchr(frame.data, '\n', frame.len);
 		size_t line_len = lf ? (size_t)(lf - frame.data) : frame.len;
 
@@ -126,7 +164,8 @@ int inspect_dump(const char *directory, const char *name)
 
 			if (!text_equal(room_target(room), text_of(name)))
 				continue;
-			dump_room(room);
+			if (room_each_log(&inspection, room, dump_records) > 0)
+				r = STORE_E_DAMAGED;
 			n++;
 		}
 		r = r ? EX_DATAERR : 0;

@@ -55,7 +55,7 @@ static size_t segment_bytes(uint32_t size)
 
 void log_init(struct log *log)
 {
-	*log = (struct log){ .first = 1, .next = 1, .oldest_number = 1 };
+	*log = (struct log){ .first = 1, .next = 1, .oldest_number = 1, .keep_from = UINT32_MAX };
 	list_init(&log->segments);
 }
 
@@ -73,6 +73,32 @@ static struct segment *segment_after(const struct log *log, const struct segment
 		       : container_of(segment->link.next, struct segment, link);
 }
 
+/* TIME is the fourth word of each frame that a log of messages holds. */
+static uint64_t record_time(const char *record)
+{
+	struct frame frame;
+	uint64_t time;
+
+	if (frame_parse(&frame, record_frame(record)) || frame.n_words < 4 ||
+		!number_parse(frame.word[3], &time))
+		return 0;
+	return time;
+}
+
+static struct segment_image segment_image(const struct segment *segment)
+{
+	return (struct segment_image){
+		.number = segment->number,
+		.size = segment->size,
+		.used = segment->used,
+		.first = segment->first,
+		.next = segment->next,
+		.time = segment->used > 0 ? record_time(segment->data) : 0,
+		.data = segment->data,
+		.segment = (struct segment *)segment,
+	};
+}
+
 /* Unlink the oldest segment and hand it over, still allocated and charged. */
 static struct segment *log_unlink_oldest(struct log *log)
 {
@@ -80,6 +106,11 @@ static struct segment *log_unlink_oldest(struct log *log)
 
 	if (!segment)
 		return NULL;
+	if (log->leaves) {
+		struct segment_image image = segment_image(segment);
+
+		log->leaves(log, &image);
+	}
 	after = segment_after(log, segment);
 	log->first = segment->next;
 	log->oldest_number = segment->number + 1;
@@ -125,7 +156,8 @@ static uint32_t log_next_size(const struct log *log, size_t need, uint64_t max_b
 	 * still empty, counts */
 	while (size * 8 <= log->bytes)
 		size *= 2;
-	size = MIN(size, MIN((uint64_t)SEGMENT_MAX, max_bytes / 4));
+	size = MIN(size, log->is_held ? LOG_SEGMENT_STORED_MAX : SEGMENT_MAX);
+	size = MIN(size, max_bytes / 4);
 	size = MAX(size, (uint64_t)need);
 	return (uint32_t)(size + 7) & ~7u;
 }
@@ -157,6 +189,9 @@ static int log_add_segment(struct log *log, size_t need, uint64_t max_bytes)
 
 	while (log->newest && log->bytes + segment_bytes(size) > max_bytes) {
 		struct segment *oldest = log_oldest(log);
+
+		if (oldest->number >= log->keep_from)
+			break;
 
 		/* a busy log at its bound uses its oldest memory again: no page is
 		 * given back and faulted in anew */
@@ -252,18 +287,6 @@ void log_seek(const struct log *log, uint64_t seq, struct log_cursor *ret_cursor
 		}
 	}
 	*ret_cursor = cursor;
-}
-
-/* TIME is the fourth word of each frame that a log of messages holds. */
-static uint64_t record_time(const char *record)
-{
-	struct frame frame;
-	uint64_t time;
-
-	if (frame_parse(&frame, record_frame(record)) || frame.n_words < 4 ||
-		!number_parse(frame.word[3], &time))
-		return 0;
-	return time;
 }
 
 static bool is_before_time(
@@ -433,11 +456,11 @@ void log_release(struct log *log, const struct log_cursor *to)
 	log->end = *to;
 }
 
-bool log_oldest_is_held(const struct log *log)
+bool log_oldest_is_kept(const struct log *log)
 {
 	const struct segment *oldest = log_oldest(log);
 
-	return log->is_held && oldest && oldest->next > log->end.seq;
+	return oldest && oldest->number >= log->keep_from;
 }
 
 /* As if it had never been. */
@@ -505,15 +528,9 @@ bool log_image(const struct log *log, uint32_t number, struct segment_image *ret
 			end = log->end;
 		}
 		segment_seal(segment, segment->sealed, end.offset);
-		*ret_image = (struct segment_image){
-			.number = segment->number,
-			.size = segment->size,
-			.used = end.offset,
-			.first = segment->first,
-			.next = end.seq,
-			.data = segment->data,
-			.segment = segment,
-		};
+		*ret_image = segment_image(segment);
+		ret_image->used = end.offset;
+		ret_image->next = end.seq;
 		return true;
 	}
 	return false;

@@ -15,10 +15,24 @@
 #include "broker/list.h"
 #include "protocol/text.h"
 
+struct log;
 struct segment;
+
+/* A segment as it is stored: its first USED bytes, its borders, and where it belongs. */
+struct segment_image {
+	uint32_t number;
+	uint32_t size; /* that it may grow to */
+	uint32_t used;
+	uint64_t first, next; /* of its records */
+	uint64_t time;        /* of the first */
+	const char *data;
+	struct segment *segment;
+};
 
 /* A segment grows to so many bytes at the most, unless it is one record. */
 #define LOG_SEGMENT_MAX (16u << 20)
+/* And that of a log that is stored: so much is read back at once. */
+#define LOG_SEGMENT_STORED_MAX (1u << 20)
 
 /* A position before record SEQ. The rest is a hint that log_read() checks: it may
  * point into a segment that is gone. */
@@ -41,6 +55,10 @@ struct log {
 	struct segment *newest;
 	uint32_t segment_number; /* of the newest */
 	uint32_t oldest_number;
+	/* Of one that is stored: segments from KEEP_FROM on are nowhere else, so they are not
+	 * taken; LEAVES is told of those that are, while they are there. */
+	uint32_t keep_from;
+	void (*leaves)(struct log *log, const struct segment_image *image);
 };
 
 /* What readers may have is before this number. */
@@ -105,22 +123,12 @@ void log_release(struct log *log, const struct log_cursor *to);
 /* Those from log_end() on can not be: they were never there. */
 void log_truncate(struct log *log);
 
-/* Retention would take what is not stored yet. */
-bool log_oldest_is_held(const struct log *log);
+/* The oldest segment is nowhere else yet: it is not to be taken. */
+bool log_oldest_is_kept(const struct log *log);
 
 /* The memory of a segment stays, whatever retention does, while it is pinned. */
 struct segment *log_pin(const struct log_cursor *cursor);
 void segment_unpin(struct segment *segment);
-
-/* A segment as it is stored: its first USED bytes, its borders, and where it belongs. */
-struct segment_image {
-	uint32_t number;
-	uint32_t size; /* that it may grow to */
-	uint32_t used;
-	uint64_t first, next; /* of its records */
-	const char *data;
-	struct segment *segment;
-};
 
 /* The segment NUMBER, or the next one there is, with the records that are before
  * log_end(), each with its CRC. False when there is none. */

@@ -11,6 +11,7 @@
 #include <string.h>
 
 #include "broker/broker.h"
+#include "broker/cache.h"
 #include "broker/fastpath.h"
 #include "protocol/packet.h"
 #include "protocol/record.h"
@@ -255,6 +256,13 @@ static int bundle_send(struct bundle *bundle)
 	return 0;
 }
 
+/* What was read back goes when others want to read: nobody keeps where in memory it was. */
+static void forget_place(const struct cursor *cursor, const struct log *log, struct log_cursor *at)
+{
+	if (log != &cursor->room->log && log != cursor->room->presence)
+		*at = (struct log_cursor){ .seq = at->seq };
+}
+
 /* Put a slice of LOG into the bundle, from AT on, which belongs to CURSOR. */
 static int bundle_add(
 	struct bundle *bundle, struct cursor *cursor, const struct log *log, struct log_cursor *at)
@@ -274,6 +282,8 @@ static int bundle_add(
 		if (r < 0)
 			return r;
 	}
+	forget_place(cursor, log, at);
+	forget_place(cursor, log, &next);
 	bundle->moves[bundle->n_slices].cursor = cursor;
 	bundle->moves[bundle->n_slices].at = at;
 	bundle->moves[bundle->n_slices].next = next;
@@ -368,8 +378,13 @@ static int bundle_send_each(struct bundle *bundle, const struct log *log, struct
 static int output_flush_log(
 	struct bundle *bundle, struct cursor *cursor, const struct log *log, struct log_cursor *at)
 {
-	return bundle->session->has_batch ? bundle_add(bundle, cursor, log, at)
-					  : bundle_send_each(bundle, log, at);
+	int r = 0;
+
+	if (bundle->session->has_batch)
+		return bundle_add(bundle, cursor, log, at);
+	r = bundle_send_each(bundle, log, at);
+	forget_place(cursor, log, at);
+	return r;
 }
 
 /* It stands behind what the bundle has. */
@@ -414,7 +429,7 @@ static int output_flush_retention(struct bundle *bundle, struct cursor *cursor)
 {
 	const struct log *log = &cursor->room->log;
 	struct follower *catching = cursor->is_fast ? followers_catching(cursor) : NULL;
-	uint64_t from = cursor->at.seq;
+	uint64_t from = cursor->at.seq, first = room_first(cursor->room);
 	int r;
 
 	if (catching && catching->is_refused)
@@ -426,23 +441,48 @@ static int output_flush_retention(struct bundle *bundle, struct cursor *cursor)
 		if (r < 0)
 			return r;
 	}
-	if (from < log->first) {
-		r = output_send_gap(bundle, cursor->room, from, log->first - 1, "retention");
+	if (from < first) {
+		r = output_send_gap(bundle, cursor->room, from, first - 1, "retention");
 		if (r < 0)
 			return r;
-		bundle->session->broker->n_gap_records += log->first - from;
+		bundle->session->broker->n_gap_records += first - from;
 	}
 	if (catching && catching->at.seq < log->first)
 		log_seek(log, log->first, &catching->at);
-	if (cursor->at.seq < log->first)
-		log_seek(log, log->first, &cursor->at);
+	if (cursor->at.seq < first)
+		room_seek(cursor->room, first, &cursor->at);
+	return 0;
+}
+
+/* Where the next slice is; NULL while it is read back. What is nowhere is told, and passed over.
+ * Returns 0 or -errno. */
+static int output_find_log(struct bundle *bundle, struct cursor *cursor, struct log **ret_log)
+{
+	struct room *room = cursor->room;
+	struct hole hole;
+	int r;
+
+	r = room_log_at(room, cursor->at.seq, ret_log, &hole);
+	if (r == 0)
+		return 0;
+	*ret_log = NULL;
+	if (r == CACHE_E_HOLE) {
+		r = output_send_gap(bundle, room, cursor->at.seq, hole.next - 1, "damaged");
+		if (r == 0)
+			room_seek(room, hole.next, &cursor->at);
+		return r;
+	}
+	/* who can not be served now is when it is tried again */
+	cursor->awaits_disk = true;
+	if (r == CACHE_E_WAIT && cache_fetch(room->stored->cache, room, cursor->at.seq, NULL) < 0)
+		cursor->awaits_disk = false;
 	return 0;
 }
 
 /* Send one slice for CURSOR, after what must be said before it. */
 static int output_flush_cursor(struct bundle *bundle, struct cursor *cursor)
 {
-	const struct log *log = &cursor->room->log;
+	struct log *log;
 	int r = 0;
 
 	if (cursor->presence)
@@ -456,8 +496,10 @@ static int output_flush_cursor(struct bundle *bundle, struct cursor *cursor)
 		r = output_flush_retention(bundle, cursor);
 	if (r < 0)
 		return r;
-	return cursor->is_fast ? output_flush_fast(bundle, cursor)
-			       : output_flush_log(bundle, cursor, log, &cursor->at);
+	if (cursor->is_fast)
+		return output_flush_fast(bundle, cursor);
+	r = output_find_log(bundle, cursor, &log);
+	return r == 0 && log ? output_flush_log(bundle, cursor, log, &cursor->at) : r;
 }
 
 static bool bundle_is_enough(const struct bundle *bundle)

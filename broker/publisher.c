@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "broker/cache.h"
 #include "protocol/frame.h"
 #include "protocol/limits.h"
 
@@ -130,8 +131,7 @@ int room_find_message(struct room *room, const struct publisher *publisher,
 	const struct author *author, uint64_t value, uint64_t *ret_seq)
 {
 	uint64_t back = MIN((uint64_t)PUBLISHERS_MAX, publisher->seq);
-	uint64_t from = MAX(publisher->seq + 1 - back, room->log.first);
-	struct log_cursor cursor, next;
+	uint64_t seq = MAX(publisher->seq + 1 - back, room_first(room));
 	char wanted[64];
 	struct text frame, p;
 	struct frame parsed;
@@ -144,12 +144,21 @@ int room_find_message(struct room *room, const struct publisher *publisher,
 	}
 	n = snprintf(wanted, sizeof wanted, "%016lx:%lu", (unsigned long)author->label,
 		(unsigned long)value);
-	if (from > publisher->seq)
-		return ROOM_E_OLD;
-	log_seek(&room->log, from, &cursor);
-	for (; cursor.seq <= publisher->seq && log_read_one(&room->log, &cursor, &frame, &next);
-		cursor = next) {
-		if (frame_parse(&parsed, frame) || parsed.n_words < 6)
+	while (seq <= publisher->seq) {
+		struct log_cursor cursor = { .seq = seq }, after;
+		struct hole hole;
+		struct log *log;
+		int r = room_log_at(room, seq, &log, &hole);
+
+		if (r == CACHE_E_WAIT) {
+			*ret_seq = seq;
+			return ROOM_E_WAIT;
+		}
+		if (r < 0)
+			return r;
+		seq = r == CACHE_E_HOLE ? hole.next : seq + 1;
+		if (r == CACHE_E_HOLE || log_read_one(log, &cursor, &frame, &after) == 0 ||
+			frame_parse(&parsed, frame) || parsed.n_words < 6)
 			continue;
 		p = frame_get(&parsed, 6, "p");
 		if (text_equal(p, (struct text){ wanted, (size_t)n }) &&

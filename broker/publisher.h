@@ -41,7 +41,8 @@ uint64_t room_last_id(struct rooms *rooms, struct room *room, const struct autho
 void publisher_note(struct publisher *publisher, uint64_t id, uint64_t seq);
 
 /* Where is message VALUE of this publisher, not above its last? Returns
- * ROOM_E_DUPLICATE with the number, or ROOM_E_OLD. */
+ * ROOM_E_DUPLICATE with the number, ROOM_E_OLD, ROOM_E_WAIT with one that is to be fetched, or
+ * -errno. */
 int room_find_message(struct room *room, const struct publisher *publisher,
 	const struct author *author, uint64_t value, uint64_t *ret_seq);
 

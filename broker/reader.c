@@ -115,11 +115,11 @@ static void reader_announce(struct session *session, struct room *room, uint64_t
 	else
 		n = snprintf(line, sizeof line, "CURSOR %.*s %lu first=%lu log=%016lx",
 			(int)target.len, target.data, (unsigned long)seq,
-			(unsigned long)room->log.first, (unsigned long)room->id);
+			(unsigned long)room_first(room), (unsigned long)room->id);
 	output_put(session, (struct text){ line, (size_t)n });
 	if (r)
 		return;
-	log_seek(&room->log, seq, &cursor->at);
+	room_seek(room, seq, &cursor->at);
 	reader_schedule(cursor);
 }
 
@@ -131,7 +131,8 @@ void reader_join_direct_since(struct session *session, uint64_t time)
 
 		if (!room_has_party(room, text_of(session->person->name), session->user->uid))
 			continue;
-		seq = log_find_time(&room->log, time);
+		/* of what is on the disk, all of a segment: it is not worth to wait for */
+		(void)room_find_time(room, time, &seq);
 		if (seq < log_end(&room->log))
 			reader_announce(session, room, seq);
 	}

@@ -12,12 +12,18 @@
 #include "broker/archive.h"
 #include "broker/broker.h"
 #include "broker/catalog.h"
+#include "broker/cold.h"
 #include "broker/mark.h"
 #include "broker/publisher.h"
+#include "broker/retain.h"
 #include "broker/room.h"
 #include "broker/store.h"
 #include "broker/trace.h"
 #include "protocol/record.h"
+
+/* The newest segment of a room is read at the start if it has no more than this: what was said
+ * last is wanted first, and goes on there. */
+#define RECENT_BYTES (64u << 10)
 
 /* One room while it is being brought back. */
 struct restored {
@@ -70,7 +76,7 @@ static int recovery_add(struct recovery *recovery, const struct catalog_room *ro
 		free(stored);
 		return r;
 	}
-	store_adopt(restored->room, stored);
+	store_adopt(recovery->store, restored->room, stored);
 	return 0;
 }
 
@@ -81,16 +87,29 @@ static int take_room(void *userdata, const struct catalog_room *row)
 	return recovery_add(userdata, row);
 }
 
-/* One that is damaged ends what is known of the past: what is behind it is served, and what
- * is before it is told as a gap. */
+static int take_segment(void *userdata, uint64_t room, const struct segment_image *image)
+{
+	struct recovery *recovery = userdata;
+	struct restored *restored = recovery_find(recovery, room);
+	struct stored *stored;
+
+	if (!restored || image->used > image->size || image->size > LOG_SEGMENT_MAX)
+		return STORE_E_STATE;
+	stored = restored->stored;
+	if (stored->file_used == 0) /* the first */
+		stored->oldest_file = image->number;
+	stored->file_number = image->number;
+	stored->file_used = image->used;
+	return stored_add_cold(stored, image);
+}
+
+/* One that is damaged is a hole. */
 static void segment_damaged(
 	struct recovery *recovery, struct restored *restored, const struct segment_image *image)
 {
 	struct text target = room_target(restored->room);
 
-	trace(TRACE_ERROR,
-		"damaged room=%.*s segment=%u first=%lu next=%lu: put aside, with what is before "
-		"it",
+	trace(TRACE_ERROR, "damaged room=%.*s segment=%u first=%lu next=%lu: put aside",
 		(int)target.len, target.data, image->number, (unsigned long)image->first,
 		(unsigned long)image->next);
 	if (!recovery->store->is_inspected)
@@ -100,31 +119,30 @@ static void segment_damaged(
 	log_lose(&restored->room->log, image->next);
 }
 
-static int take_segment(void *userdata, uint64_t room, const struct segment_image *image)
+/* Have the newest segment in memory. */
+static int restored_read(struct recovery *recovery, struct restored *restored)
 {
-	struct recovery *recovery = userdata;
-	struct restored *restored = recovery_find(recovery, room);
+	struct cold *cold = &restored->stored->cold;
+	struct segment_image image;
 	char *data;
 	int r;
 
-	if (!restored || image->used > image->size || image->size > LOG_SEGMENT_MAX)
-		return STORE_E_STATE;
-	if (restored->stored->file_used == 0) /* the first */
-		restored->stored->oldest_file = image->number;
-	restored->stored->file_number = image->number;
-	restored->stored->file_used = image->used;
-	r = log_restore(&restored->room->log, image, &data);
+	if (cold->n == 0 || cold->segments[cold->n - 1].used > RECENT_BYTES)
+		return 0;
+	image = cold_image(&cold->segments[cold->n - 1]);
+	stored_drop_cold(restored->stored, cold->n - 1);
+	r = log_restore(&restored->room->log, &image, &data);
 	if (r < 0)
 		return r;
-	r = archive_read(recovery->dir, room, image, data);
+	r = archive_read(recovery->dir, restored->id, &image, data);
 	if (r == ARCHIVE_E_FORMAT) {
 		trace(TRACE_ERROR, "a segment is of another version of chat-broker");
 		return STORE_E_STATE;
 	}
 	if (r < 0)
 		return r;
-	if (r == ARCHIVE_E_BROKEN || log_restored(&restored->room->log, image))
-		segment_damaged(recovery, restored, image);
+	if (r == ARCHIVE_E_BROKEN || log_restored(&restored->room->log, &image))
+		segment_damaged(recovery, restored, &image);
 	return 0;
 }
 
@@ -258,20 +276,27 @@ static bool segment_is_known(void *userdata, uint64_t room, uint32_t number)
 	       number <= restored->stored->file_number;
 }
 
-typedef void restored_fn(struct recovery *recovery, struct restored *restored);
+typedef int restored_fn(struct recovery *recovery, struct restored *restored);
 
-static void recovery_each(struct recovery *recovery, restored_fn *function)
+static int recovery_each(struct recovery *recovery, restored_fn *function)
 {
-	for (size_t i = 0; i < recovery->by_id.n_slots; i++)
-		for (struct table_link *link = table_at(&recovery->by_id, i); link;
+	int r = 0;
+
+	for (size_t i = 0; i < recovery->by_id.n_slots && r == 0; i++)
+		for (struct table_link *link = table_at(&recovery->by_id, i); link && r == 0;
 			link = link->next)
-			function(recovery, container_of(link, struct restored, link));
+			r = function(recovery, container_of(link, struct restored, link));
+	return r;
 }
 
-/* What the segments brought is what the catalog says. */
-static void each_settle(struct recovery *recovery, struct restored *restored)
+/* What is in memory, and what comes next, is what the catalog says. */
+static int each_settle(struct recovery *recovery, struct restored *restored)
 {
 	struct log *log = &restored->room->log;
+	int r = restored_read(recovery, restored);
+
+	if (r)
+		return r;
 
 	log->segment_number = MAX(log->segment_number, restored->number);
 	if (!log->newest) {
@@ -279,19 +304,21 @@ static void each_settle(struct recovery *recovery, struct restored *restored)
 		log->first = log->next = MAX(log->next, restored->next);
 	}
 	room_charge_restored(recovery->rooms, restored->room);
+	return 0;
 }
 
 /* Readers may have all of it; and what the journal had is to go into files. */
-static void each_open(struct recovery *recovery, struct restored *restored)
+static int each_open(struct recovery *recovery, struct restored *restored)
 {
 	struct room *room = restored->room;
 
-	log_hold(&room->log);
-	room->stored->at = room->log.end;
+	store_open_log(room);
 	room->stored->next_in_file = restored->next;
 	room->said_next = room->log.next;
-	if (restored->is_changed)
+	/* a limit may be lower than it was */
+	if (room_retain(recovery->store, room->stored) || restored->is_changed)
 		store_changed(recovery->store, room);
+	return 0;
 }
 
 static void recovery_free(struct recovery *recovery)
@@ -356,11 +383,13 @@ static int recovery_read(struct recovery *recovery)
 	r = recovery_read_catalog(recovery, &generation);
 	if (r)
 		return r;
-	recovery_each(recovery, each_settle);
+	r = recovery_each(recovery, each_settle);
+	if (r)
+		return r;
 	r = recovery_read_journal(recovery, generation);
 	if (r)
 		return r;
-	recovery_each(recovery, each_open);
+	(void)recovery_each(recovery, each_open);
 	if (recovery->store->changed_at > 0)
 		recovery->store->changed_at = 1; /* it is due */
 	if (recovery->store->is_inspected)

@@ -210,7 +210,7 @@ bool room_has_party(const struct room *room, struct text name, uid_t uid)
 
 void rooms_release(struct rooms *rooms, struct room *room)
 {
-	if (room->n_cursors == 0 && room->log.first == room->log.next &&
+	if (room->n_cursors == 0 && room_first(room) == room->log.next &&
 		list_is_empty(&room->feeds))
 		room_free(rooms, room);
 }
@@ -276,8 +276,8 @@ static void rooms_make_room(struct rooms *rooms, struct room *keep)
 				largest = room;
 		}
 		/* the record that was just composed is in the newest segment of KEEP, and what
-		 * is not stored yet is somebody's who was not answered */
-		if (log_oldest_is_held(&largest->log))
+		 * is in no file yet is there when the next checkpoint is done */
+		if (log_oldest_is_kept(&largest->log))
 			return;
 		if (largest == keep && list_first(&keep->log.segments) == keep->log.segments.prev)
 			return;
@@ -389,6 +389,16 @@ static void room_note_stored(
 	}
 }
 
+/* What ROOM may have in memory: one room may be all there is, but not more, and no more than it may
+ * have on the disk. */
+static uint64_t room_memory(const struct rooms *rooms, const struct room *room)
+{
+	const uint64_t *limit = rooms->settings->limit;
+	uint64_t max = MIN(limit[LIMIT_ROOM_BYTES], limit[LIMIT_LOG_BYTES]);
+
+	return room->stored ? MIN(max, limit[LIMIT_ROOM_DISK_BYTES]) : max;
+}
+
 int room_append(struct rooms *rooms, struct room *room, const struct author *author, struct text id,
 	uint64_t value, struct text body, uint64_t *ret_seq)
 {
@@ -412,11 +422,9 @@ int room_append(struct rooms *rooms, struct room *room, const struct author *aut
 			return ret_seq ? room_find_message(room, publisher, author, value, ret_seq)
 				       : ROOM_E_DUPLICATE;
 	}
-	/* one room may be all there is, but not more */
-	r = log_reserve(&room->log, MSG_LINE_MAX + body.len,
-		MIN(rooms->settings->limit[LIMIT_ROOM_BYTES],
-			rooms->settings->limit[LIMIT_LOG_BYTES]),
-		&frame);
+	if (room->stored && store_is_choked(rooms->store))
+		return store_is_choked(rooms->store);
+	r = log_reserve(&room->log, MSG_LINE_MAX + body.len, room_memory(rooms, room), &frame);
 	if (r < 0) {
 		room_charge_log(rooms, room, &before); /* it gave old segments up in vain */
 		return r;

@@ -115,6 +115,7 @@ enum {
 	ROOM_E_QUOTA,
 	ROOM_E_OLD,       /* a stale id= */
 	ROOM_E_DUPLICATE, /* appended before; *ret_seq is its number */
+	ROOM_E_WAIT,      /* whether it was is to be looked up at *ret_seq, on the disk */
 };
 
 /* The room NAME (valid), or NULL. */
@@ -147,8 +148,8 @@ struct author {
 void rooms_take_up(struct rooms *rooms, uint64_t time);
 
 /* Append one message. ID is the text of id=, len 0 when there is none, VALUE its
- * number. Returns 0 or ROOM_E_DUPLICATE with the number, ROOM_E_OLD, -ENOMEM. RET_SEQ may be
- * NULL: what was said before is then not looked for, and never ROOM_E_OLD. */
+ * number. Returns 0 or ROOM_E_DUPLICATE with the number, ROOM_E_OLD, ROOM_E_WAIT or -errno.
+ * RET_SEQ may be NULL: what was said before is then not looked for, and never ROOM_E_OLD. */
 int room_append(struct rooms *rooms, struct room *room, const struct author *author, struct text id,
 	uint64_t value, struct text body, uint64_t *ret_seq);
 

@@ -36,6 +36,10 @@ static const struct {
 	[LIMIT_SEND_BUFFER] = { "send-buffer", 256 << 10, 64 << 10, 1 << 30 },
 	/* half a second of a disk, and of a recovery */
 	[LIMIT_JOURNAL_BYTES] = { "journal-bytes", 64 << 20, 64 << 10, UINT64_C(1) << 40 },
+	/* ten million messages of 64 bytes; a tenth of a small disk */
+	[LIMIT_ROOM_DISK_BYTES] = { "room-disk-bytes", UINT64_C(1) << 30, 64 << 10,
+		UINT64_C(1) << 50 },
+	[LIMIT_DISK_BYTES] = { "disk-bytes", UINT64_C(4) << 30, 64 << 10, UINT64_C(1) << 50 },
 };
 _Static_assert(ARRAY_LEN(limits) == LIMIT_COUNT, "every limit has a row");
 

@@ -25,6 +25,8 @@ enum limit {
 	LIMIT_ROOM_IDLE,                     /* seconds until a room nobody reads is forgotten */
 	LIMIT_SEND_BUFFER,                   /* that a connection asks of the kernel */
 	LIMIT_JOURNAL_BYTES,                 /* after which there is a checkpoint */
+	LIMIT_ROOM_DISK_BYTES,               /* stored of one room */
+	LIMIT_DISK_BYTES,                    /* stored of all rooms */
 	LIMIT_COUNT,
 };
 

@@ -39,6 +39,7 @@ void stored_put(struct stored *stored)
 	if (--stored->n_refs > 0)
 		return;
 	assert(!stored->room && !list_is_linked(&stored->changed_link));
+	cold_clear(&stored->cold);
 	free(stored);
 }
 
@@ -99,12 +100,51 @@ int store_take_up(struct store *store, struct room *room)
 		free(stored);
 		return r;
 	}
-	store_adopt(room, stored);
+	store_adopt(store, room, stored);
+	store_open_log(room);
 	store_changed(store, room);
 	return 0;
 }
 
-void store_adopt(struct room *room, struct stored *stored)
+int stored_add_cold(struct stored *stored, const struct segment_image *image)
+{
+	int r = cold_add(&stored->cold, image);
+
+	if (r < 0)
+		return r;
+	stored->cache->store->cold_bytes += image->used;
+	stored->room->owner->account->cold_bytes += image->used;
+	return 0;
+}
+
+void stored_drop_cold(struct stored *stored, size_t i)
+{
+	uint32_t used = stored->cold.segments[i].used;
+
+	stored->cache->store->cold_bytes -= used;
+	stored->room->owner->account->cold_bytes -= used;
+	cold_remove(&stored->cold, i);
+}
+
+/* Memory has no place for it any more. */
+static void log_leaves(struct log *log, const struct segment_image *image)
+{
+	struct room *room = container_of(log, struct room, log);
+
+	/* without memory it is a hole until the next start */
+	if (room->stored)
+		(void)stored_add_cold(room->stored, image);
+}
+
+void store_open_log(struct room *room)
+{
+	log_hold(&room->log);
+	room->log.leaves = log_leaves;
+	room->log.keep_from = room->stored->file_number;
+	room->stored->at = room->log.end;
+}
+
+void store_adopt(struct store *store, struct room *room, struct stored *stored)
 {
 	list_init(&stored->dirty_link);
 	list_init(&stored->changed_link);
@@ -112,8 +152,7 @@ void store_adopt(struct room *room, struct stored *stored)
 	stored->n_refs = 1;
 	stored->id = room->id;
 	stored->oldest_file = stored->file_number = room->log.oldest_number;
-	log_hold(&room->log);
-	stored->at = room->log.end;
+	stored->cache = &store->cache;
 	room->stored = stored;
 	list_unlink(&room->idle_link); /* it is not forgotten because nobody looks at it */
 }
@@ -154,6 +193,8 @@ void store_forget(struct store *store, struct room *room)
 
 	if (!stored)
 		return;
+	while (stored->cold.n > 0)
+		stored_drop_cold(stored, stored->cold.n - 1);
 	stored->room->owner->account->held_bytes -= stored->held;
 	stored->room = NULL;
 	list_unlink(&stored->dirty_link);
@@ -178,6 +219,16 @@ bool store_must_wait(struct store *store, const struct room *room)
 			       MIN((uint64_t)STORE_ROOM_HELD_MAX,
 				       store->rooms->settings->limit[LIMIT_ROOM_BYTES] / 8) ||
 		       room->owner->account->held_bytes >= STORE_ACCOUNT_HELD_MAX);
+}
+
+int store_is_choked(const struct store *store)
+{
+	const uint64_t *limit = store->rooms->settings->limit;
+
+	return store->rooms->log_bytes > limit[LIMIT_LOG_BYTES] +
+						 STORE_CHOKE_FACTOR * store->journal.max_bytes
+		       ? store->checkpoint_error
+		       : 0;
 }
 
 void store_wait(struct store *store, struct session *session)
@@ -318,22 +369,23 @@ static void store_checkpoint(struct store *store)
 
 uint64_t store_patience(struct store *store, uint64_t now)
 {
-	uint64_t due = store->changed_at + STORE_CHECKPOINT_NS;
+	uint64_t due = store->changed_at + STORE_CHECKPOINT_NS, wait;
 
 	if (!store_is_open(store))
 		return UINT64_MAX;
+	wait = cache_expire(&store->cache, now);
 	if (store->error && store->notes_len > 0 && !store->flying)
-		return store->retry_at - MIN(now, store->retry_at);
+		return MIN(wait, store->retry_at - MIN(now, store->retry_at));
 	if (store->checkpoint || store->wants_new || store->changed_at == 0)
-		return UINT64_MAX;
+		return wait;
 	if (store->journal_len >= store->journal.max_bytes)
 		due = now;
 	due = MAX(due, store->retry_at);
 	if (now < due)
-		return due - now;
+		return MIN(wait, due - now);
 	store->wants_new = true; /* it begins when that has landed */
 	store_flush(store);
-	return UINT64_MAX;
+	return wait;
 }
 
 /* ---- what comes back ---- */
@@ -368,7 +420,8 @@ static void keeper_dispatch(struct store *store)
 
 	while ((job = worker_take(&store->keeper))) {
 		store->checkpoint = NULL;
-		if (checkpoint_finish(store, checkpoint_of(job)) < 0) {
+		store->checkpoint_error = checkpoint_finish(store, checkpoint_of(job));
+		if (store->checkpoint_error < 0) {
 			store->retry_at = store->rooms->users->now + STORE_RETRY_NS;
 			store->changed_at = store->rooms->users->now;
 		} else {
@@ -381,6 +434,7 @@ void store_dispatch(struct store *store)
 {
 	writer_dispatch(store);
 	keeper_dispatch(store);
+	cache_dispatch(&store->cache);
 }
 
 /* ---- life ---- */
@@ -389,7 +443,9 @@ static void store_prepare(struct store *store, struct rooms *rooms, const char *
 {
 	*store = (struct store){ .rooms = rooms, .path = path, .lock = -1, .dir = -1 };
 	store->building = 1;
-	store->writer.fd = store->keeper.fd = -1;
+	store->writer.fd = store->keeper.fd = store->cache.worker.fd = -1;
+	store->cache.store = store;
+	list_init(&store->cache.entries);
 	list_init(&store->dirty);
 	list_init(&store->changed);
 	list_init(&store->gone);
@@ -422,6 +478,8 @@ int store_init(struct store *store, struct rooms *rooms, const char *path, uint6
 	r = worker_init(&store->writer, "journal", look_ns);
 	if (r == 0)
 		r = worker_init(&store->keeper, "checkpoint", 0);
+	if (r == 0)
+		r = cache_init(&store->cache, store);
 	if (r < 0)
 		trace(TRACE_ERROR, "can not start a thread: %s", strerror(-r));
 	return r;
@@ -496,6 +554,8 @@ void store_deinit(struct store *store)
 
 		if (!stored)
 			continue;
+		while (stored->cold.n > 0)
+			stored_drop_cold(stored, stored->cold.n - 1);
 		room->owner->account->held_bytes -= stored->held;
 		list_unlink(&stored->dirty_link);
 		stored->room = NULL;
@@ -505,6 +565,7 @@ void store_deinit(struct store *store)
 		else
 			stored->n_refs--;
 	}
+	cache_deinit(&store->cache, STORE_LAST_NS);
 	store_let_go(&store->changed);
 	store_let_go(&store->gone);
 	store->rooms->store = NULL;

@@ -14,6 +14,8 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "broker/cache.h"
+#include "broker/cold.h"
 #include "broker/journal.h"
 #include "broker/list.h"
 #include "broker/log.h"
@@ -36,6 +38,9 @@ struct session;
 /* And after one that failed. */
 #define STORE_RETRY_NS (UINT64_C(1) * 1000000000)
 
+/* Memory may have so many journals' worth beyond log-bytes, while checkpoints fail. */
+#define STORE_CHOKE_FACTOR 4
+
 /* A stop waits so long for the disk, ns; and for what the next start would do as well. */
 #define STORE_STOP_NS (UINT64_C(5) * 1000000000)
 #define STORE_LAST_NS (UINT64_C(500) * 1000 * 1000)
@@ -54,6 +59,8 @@ struct stored {
 	uint32_t file_used;    /* and so much of this one */
 	uint32_t oldest_file;  /* there is none before this one */
 	uint64_t next_in_file; /* number behind the last record that is */
+	struct cold cold;      /* those that are in files only */
+	struct cache *cache;   /* where they are read back to */
 };
 
 /* Payload of JOURNAL_ROOM; the key follows. */
@@ -84,7 +91,10 @@ struct store {
 	uint64_t generation;     /* of the journal's file that the last batch went to */
 	uint64_t journal_len;    /* and what is in it */
 	bool wants_new;          /* the next batch begins a new file, for a checkpoint */
+	struct cache cache;
+	uint64_t cold_bytes;           /* of all rooms */
 	struct checkpoint *checkpoint; /* the one in hand */
+	int checkpoint_error;          /* of the last one: 0 or -errno */
 	uint64_t changed_at;           /* since when there is something for one; 0: there is not */
 	uint64_t retry_at;             /* the last one failed */
 	int error;                     /* the last batch could not be stored: 0 or -errno */
@@ -119,7 +129,12 @@ static inline bool store_is_open(const struct store *store)
 /* ROOM is one that is stored from now on. Returns 0 or -ENOMEM. */
 int store_take_up(struct store *store, struct room *room);
 /* ROOM is stored, as STORED says, which it owns from now on. */
-void store_adopt(struct room *room, struct stored *stored);
+void store_adopt(struct store *store, struct room *room, struct stored *stored);
+/* What its log has is stored; what comes is held, and what it takes from memory goes to STORED. */
+void store_open_log(struct room *room);
+/* That segment is on the disk only. -ENOMEM. And segment I is not there any more. */
+int stored_add_cold(struct stored *stored, const struct segment_image *image);
+void stored_drop_cold(struct stored *stored, size_t i);
 /* A record was appended to it, which takes LEN bytes. */
 void store_appended(struct store *store, struct room *room, size_t len);
 
@@ -136,6 +151,10 @@ void store_wait(struct store *store, struct session *session);
 
 /* It failed a moment ago: what waits anyway waits a little longer. */
 bool store_rests(const struct store *store);
+
+/* Files can not be written, and memory has so much that is not in them that no more may come: why,
+ * as -errno; or 0. */
+int store_is_choked(const struct store *store);
 
 /* At the end of a round: write what there is, unless that goes on already. */
 void store_flush(struct store *store);

@@ -1,8 +1,10 @@
 /* disk.c - see disk.h. */
 #include "tests/integration/disk.h"
 
+#include <dirent.h>
 #include <fcntl.h>
 #include <stdio.h>
+#include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -60,4 +62,33 @@ void restart(struct broker *broker)
 	broker_kill9(broker);
 	raw_close_all();
 	stored_spawn(broker, NULL, NULL);
+}
+
+const char *find_file(const struct broker *broker, const char *directory, const char *start)
+{
+	static char path[512];
+	DIR *stream = opendir(broker_path(broker, directory));
+	struct dirent *found;
+
+	assert_non_null(stream);
+	while ((found = readdir(stream)))
+		if (found->d_name[0] != '.' && !strncmp(found->d_name, start, strlen(start)))
+			break;
+	if (!found)
+		fail_msg("no file %s in %s", start, directory);
+	snprintf(path, sizeof path, "%s/%s", broker_path(broker, directory), found->d_name);
+	closedir(stream);
+	return path;
+}
+
+void flip(const char *path, long offset)
+{
+	int fd = open(path, O_RDWR | O_CLOEXEC);
+	char c;
+
+	assert_true(fd >= 0);
+	assert_int_equal(pread(fd, &c, 1, offset), 1);
+	c ^= 0x20;
+	assert_int_equal(pwrite(fd, &c, 1, offset), 1);
+	close(fd);
 }

@@ -19,3 +19,9 @@ void disk_go_on(const struct broker *broker);
 
 /* Kill it, and start it again. */
 void restart(struct broker *broker);
+
+/* A file in DIRECTORY, below the broker's, whose name starts so; valid until the next call. */
+const char *find_file(const struct broker *broker, const char *directory, const char *start);
+
+/* One bit of one byte is another one. */
+void flip(const char *path, long offset);

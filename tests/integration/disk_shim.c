@@ -3,7 +3,8 @@
  *
  * CHAT_DISK names a directory. The files in it are "sync", "write" and "create" (syncing,
  * writing, and making files fail with the errno that it says; with "ERRNO 1" once, for the file
- * then goes), and "hang", a FIFO (to sync waits until somebody opens it for writing). What
+ * then goes), "read" (the same, of segments), and "hang" and "hang-read", FIFOs (to sync, and to
+ * read a segment, waits until somebody opens it for writing). What
  * is done to files below CHAT_DISK_STATE is appended to "log", if that is there:
  *
  *	u32 operation, u32 length of the path, u64 offset, u64 length, path, data
@@ -152,6 +153,16 @@ static bool is_ours(int fd)
 	return path_of(fd, path) != NULL;
 }
 
+/* Wait until somebody opens that FIFO. */
+static void disk_wait(const char *name)
+{
+	int saved = errno, fd = disk_open(name, O_RDONLY);
+
+	if (fd >= 0)
+		close(fd);
+	errno = saved;
+}
+
 EXPORT ssize_t pwritev(int fd, const struct iovec *parts, int n, off_t at)
 {
 	ssize_t (*function)(int, const struct iovec *, int, off_t) = next("pwritev64");
@@ -170,6 +181,20 @@ EXPORT ssize_t pwrite(int fd, const void *data, size_t len, off_t at)
 	if (is_ours(fd) && disk_fails("write"))
 		return -1;
 	record_fd(OPERATION_WRITE, fd, (uint64_t)at, &part, 1);
+	return function(fd, data, len, at);
+}
+
+EXPORT ssize_t pread(int fd, void *data, size_t len, off_t at)
+{
+	ssize_t (*function)(int, void *, size_t, off_t) = next("pread64");
+	char path[PATH_MAX];
+	const char *in = path_of(fd, path);
+
+	if (in && strncmp(in, "rooms/", strlen("rooms/")) == 0) {
+		disk_wait("hang-read");
+		if (disk_fails("read"))
+			return -1;
+	}
 	return function(fd, data, len, at);
 }
 
@@ -195,10 +220,9 @@ static int sync_with(int fd, const char *name, enum operation begin, enum operat
 {
 	int (*function)(int) = next(name), r;
 	bool is = is_ours(fd);
-	int hang = is ? disk_open("hang", O_RDONLY) : -1;
 
-	if (hang >= 0)
-		close(hang);
+	if (is)
+		disk_wait("hang");
 	record_fd(begin, fd, 0, NULL, 0);
 	if (is && disk_fails("sync"))
 		return -1;

@@ -1,0 +1,294 @@
+/* cache.c - see cache.h. */
+#include "broker/cache.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "broker/archive.h"
+#include "broker/cursor.h"
+#include "broker/room.h"
+#include "broker/session.h"
+#include "broker/store.h"
+#include "broker/trace.h"
+
+enum entry_state {
+	ENTRY_READING, /* the thread has it */
+	ENTRY_THERE,
+	ENTRY_FAILED,
+};
+
+struct entry {
+	struct list link; /* in cache.entries */
+	struct job job;
+	struct cache *cache;
+	struct stored *stored; /* a reference */
+	struct segment_image image;
+	enum entry_state state;
+	struct log log;
+	int result;          /* 0, ARCHIVE_E_BROKEN or -errno */
+	uint64_t retry_at;   /* while FAILED */
+	struct list waiters; /* sessions, by wait_link */
+};
+
+/* ---- on the thread ---- */
+
+static int entry_read(struct entry *entry, int dir)
+{
+	char *data;
+	int r;
+
+	r = log_restore(&entry->log, &entry->image, &data);
+	if (r == 0)
+		r = archive_read(dir, entry->stored->id, &entry->image, data);
+	if (r == 0 && log_restored(&entry->log, &entry->image))
+		r = ARCHIVE_E_BROKEN;
+	if (r)
+		log_deinit(&entry->log);
+	return r;
+}
+
+static void entry_work(struct job *job)
+{
+	struct entry *entry = container_of(job, struct entry, job);
+	int dir = open(entry->cache->store->path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+
+	entry->result = dir < 0 ? -errno : entry_read(entry, dir);
+	if (entry->result == ARCHIVE_E_FORMAT)
+		entry->result = -EIO;
+	if (entry->result == ARCHIVE_E_BROKEN)
+		archive_put_aside(dir, entry->stored->id, entry->image.number);
+	if (dir >= 0)
+		close(dir);
+}
+
+/* ---- in the loop ---- */
+
+static struct entry *cache_find(struct cache *cache, const struct stored *stored, uint32_t number)
+{
+	/* who reads now read a moment ago */
+	for (struct list *link = cache->entries.prev; link != &cache->entries; link = link->prev) {
+		struct entry *entry = container_of(link, struct entry, link);
+
+		if (entry->stored == stored && entry->image.number == number)
+			return entry;
+	}
+	return NULL;
+}
+
+static void entry_free(struct entry *entry)
+{
+	struct cache *cache = entry->cache;
+
+	cache->bytes -= entry->log.bytes;
+	cache->n_failed -= entry->state == ENTRY_FAILED;
+	list_unlink(&entry->link);
+	log_deinit(&entry->log);
+	stored_put(entry->stored);
+	free(entry);
+}
+
+int room_log_at(struct room *room, uint64_t seq, struct log **ret_log, struct hole *ret_hole)
+{
+	const struct cold *cold = room->stored ? &room->stored->cold : NULL;
+	struct entry *entry;
+	size_t i;
+
+	*ret_log = &room->log;
+	if (!cold || seq >= room->log.first)
+		return 0;
+	i = cold_find(cold, seq);
+	if (i == cold->n || cold->segments[i].first > seq) {
+		ret_hole->first = i > 0 ? cold->segments[i - 1].next : 1;
+		ret_hole->next = i < cold->n ? cold->segments[i].first : room->log.first;
+		return CACHE_E_HOLE;
+	}
+	entry = cache_find(room->stored->cache, room->stored, cold->segments[i].number);
+	if (!entry || entry->state == ENTRY_READING)
+		return CACHE_E_WAIT;
+	if (entry->state == ENTRY_FAILED)
+		return entry->result;
+	list_unlink(&entry->link);
+	list_append(&entry->cache->entries, &entry->link);
+	*ret_log = &entry->log;
+	return 0;
+}
+
+int cache_fetch(struct cache *cache, struct room *room, uint64_t seq, struct session *session)
+{
+	struct cold *cold = &room->stored->cold;
+	const struct cold_segment *segment = &cold->segments[cold_find(cold, seq)];
+	struct entry *entry = cache_find(cache, room->stored, segment->number);
+
+	if (!entry) {
+		entry = calloc(1, sizeof *entry);
+		if (!entry)
+			return -ENOMEM;
+		entry->job.work = entry_work;
+		entry->cache = cache;
+		entry->stored = stored_ref(room->stored);
+		entry->image = cold_image(segment);
+		log_init(&entry->log);
+		list_init(&entry->waiters);
+		list_append(&cache->entries, &entry->link);
+		worker_add(&cache->worker, &entry->job, false);
+	}
+	if (session) {
+		session->is_waiting = true;
+		list_append(&entry->waiters, &session->wait_link);
+	}
+	return 0;
+}
+
+int room_find_time(struct room *room, uint64_t time, uint64_t *ret_seq)
+{
+	const struct cold *cold = room->stored ? &room->stored->cold : NULL;
+	uint64_t seq = log_find_time(&room->log, time);
+	struct hole hole;
+	struct log *log;
+	size_t i;
+	int r;
+
+	*ret_seq = seq;
+	if (!cold || cold->n == 0 || seq > room->log.first)
+		return 0;
+	/* all that is in memory is behind it: it is in the last segment that began before it, or
+	 * the first of the next one */
+	i = cold_find_time(cold, time);
+	*ret_seq = cold->segments[i == cold->n ? 0 : i].first;
+	if (i == cold->n)
+		return 0;
+	r = room_log_at(room, *ret_seq, &log, &hole);
+	if (r == 0)
+		*ret_seq = log_find_time(log, time);
+	return r;
+}
+
+uint64_t room_first(const struct room *room)
+{
+	return room->stored && room->stored->cold.n > 0 ? room->stored->cold.segments[0].first
+							: room->log.first;
+}
+
+void room_seek(const struct room *room, uint64_t seq, struct log_cursor *ret_cursor)
+{
+	*ret_cursor = (struct log_cursor){ .seq = seq };
+	if (seq >= room->log.first)
+		log_seek(&room->log, seq, ret_cursor);
+}
+
+/* ---- what comes back ---- */
+
+/* Those who wait look again. */
+static void entry_wake(struct entry *entry)
+{
+	struct room *room = entry->stored->room;
+	struct rooms *rooms = entry->cache->store->rooms;
+	struct list *link;
+
+	while ((link = list_first(&entry->waiters))) {
+		list_unlink(link);
+		rooms->users->wake(link);
+	}
+	if (!room)
+		return;
+	list_for_each (cursor, &room->cursors)
+		container_of(cursor, struct cursor, room_link)->awaits_disk = false;
+	if (!list_is_linked(&room->dirty_link))
+		list_append(&rooms->dirty, &room->dirty_link);
+}
+
+/* It is a hole from now on. */
+static void entry_lose(struct entry *entry)
+{
+	struct cold *cold = &entry->stored->cold;
+	struct room *room = entry->stored->room;
+	size_t i = cold_find(cold, entry->image.first);
+
+	if (!room || i == cold->n || cold->segments[i].number != entry->image.number)
+		return; /* retention was faster */
+	trace(TRACE_ERROR, "damaged room=%.*s segment=%u first=%lu next=%lu: put aside",
+		(int)room->target_len, room->key, entry->image.number,
+		(unsigned long)entry->image.first, (unsigned long)entry->image.next);
+	stored_drop_cold(entry->stored, i);
+}
+
+static void entry_settle(struct entry *entry)
+{
+	struct cache *cache = entry->cache;
+
+	if (entry->result == 0) {
+		entry->state = ENTRY_THERE;
+		cache->bytes += entry->log.bytes;
+	} else if (entry->result < 0) {
+		trace(TRACE_ERROR, "can not read what is stored reason=\"%s\"",
+			strerror(-entry->result));
+		entry->state = ENTRY_FAILED;
+		entry->retry_at = cache->store->rooms->users->now + CACHE_RETRY_NS;
+		cache->n_failed++;
+	} else {
+		entry_lose(entry);
+	}
+	entry_wake(entry);
+	if (entry->result > 0 || !entry->stored->room)
+		entry_free(entry);
+}
+
+/* What is there was last used before what is newer than it in the list. */
+static void cache_trim(struct cache *cache)
+{
+	list_for_each (link, &cache->entries) {
+		struct entry *entry = container_of(link, struct entry, link);
+
+		if (cache->bytes <= CACHE_BYTES)
+			return;
+		if (entry->state == ENTRY_THERE)
+			entry_free(entry);
+	}
+}
+
+void cache_dispatch(struct cache *cache)
+{
+	struct job *job;
+
+	cache_trim(cache);
+	while ((job = worker_take(&cache->worker)))
+		entry_settle(container_of(job, struct entry, job));
+}
+
+uint64_t cache_expire(struct cache *cache, uint64_t now)
+{
+	uint64_t wait = UINT64_MAX;
+
+	if (cache->n_failed == 0)
+		return UINT64_MAX;
+	list_for_each (link, &cache->entries) {
+		struct entry *entry = container_of(link, struct entry, link);
+
+		if (entry->state != ENTRY_FAILED)
+			continue;
+		if (now < entry->retry_at) {
+			wait = MIN(wait, entry->retry_at - now);
+			continue;
+		}
+		entry_wake(entry);
+		entry_free(entry);
+	}
+	return wait;
+}
+
+int cache_init(struct cache *cache, struct store *store)
+{
+	cache->store = store;
+	return worker_init(&cache->worker, "fetch", 0);
+}
+
+void cache_deinit(struct cache *cache, uint64_t timeout_ns)
+{
+	if (worker_deinit(&cache->worker, timeout_ns) < 0)
+		return; /* what it has in hand stays until the exit */
+	list_for_each (link, &cache->entries)
+		entry_free(container_of(link, struct entry, link));
+}

@@ -1,0 +1,72 @@
+/* cache.h - cold segments that were read back, because somebody reads there.
+ *
+ * Each is a log of its own, of one segment, so it is read as every log is. The loop asks for one,
+ * and whoever wants it waits until a thread has read and checked it. The least recently used go.
+ */
+#pragma once
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "broker/cold.h"
+#include "broker/list.h"
+#include "broker/log.h"
+#include "broker/worker.h"
+
+struct room;
+struct session;
+struct store;
+struct stored;
+
+/* Bytes that are kept: those of 64 busy readers of the past. */
+#define CACHE_BYTES (64u << 20)
+
+/* What could not be read, for a reason that may go, is tried again so much later, ns. */
+#define CACHE_RETRY_NS (UINT64_C(1) * 1000000000)
+
+struct cache {
+	struct store *store;
+	struct worker worker;
+	struct list entries; /* least recently used first */
+	uint64_t bytes;
+	unsigned n_failed; /* entries that could not be read */
+};
+
+int cache_init(struct cache *cache, struct store *store);
+void cache_deinit(struct cache *cache, uint64_t timeout_ns);
+
+enum {
+	CACHE_E_WAIT = 1, /* it is on the disk: cache_fetch() it */
+	CACHE_E_HOLE,     /* it is nowhere */
+};
+
+/* Numbers that are nowhere: from FIRST on, before NEXT. */
+struct hole {
+	uint64_t first, next;
+};
+
+/* The log that has record SEQ of ROOM: its own, or that of a segment which was read back. That
+ * one is borrowed until the round is over. What is at or behind the room's end is its own log's.
+ * Returns 0, an outcome (with *ret_hole), or why it could not be read: -errno. */
+int room_log_at(struct room *room, uint64_t seq, struct log **ret_log, struct hole *ret_hole);
+
+/* Have record SEQ of ROOM read back. SESSION, unless NULL, waits for it, and is woken; as are all
+ * cursors of the room. Returns 0 or -ENOMEM. */
+int cache_fetch(struct cache *cache, struct room *room, uint64_t seq, struct session *session);
+
+/* The number of the first record of ROOM at or after TIME ns, or of the next one. Returns 0, or
+ * CACHE_E_WAIT with a number that is to be fetched, or -errno. */
+int room_find_time(struct room *room, uint64_t time, uint64_t *ret_seq);
+
+/* The oldest number that is kept. */
+uint64_t room_first(const struct room *room);
+
+/* Place a cursor before record SEQ, at or above room_first(). */
+void room_seek(const struct room *room, uint64_t seq, struct log_cursor *ret_cursor);
+
+/* What was read is there. */
+void cache_dispatch(struct cache *cache);
+
+/* What failed is tried again, if somebody wants it, when its time has come. Returns the ns until
+ * then, or UINT64_MAX. */
+uint64_t cache_expire(struct cache *cache, uint64_t now);

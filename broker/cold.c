@@ -1,0 +1,83 @@
+/* cold.c - see cold.h. */
+#include "broker/cold.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "broker/array.h"
+
+int cold_add(struct cold *cold, const struct segment_image *image)
+{
+	struct cold_segment *segments =
+		array_more(cold->segments, cold->n, &cold->size, sizeof *segments);
+
+	if (!segments)
+		return -ENOMEM;
+	cold->segments = segments;
+	segments[cold->n++] = (struct cold_segment){
+		.number = image->number,
+		.size = image->size,
+		.used = image->used,
+		.first = image->first,
+		.next = image->next,
+		.time = image->time,
+	};
+	cold->bytes += image->used;
+	return 0;
+}
+
+void cold_remove(struct cold *cold, size_t i)
+{
+	cold->bytes -= cold->segments[i].used;
+	cold->n--;
+	memmove(cold->segments + i, cold->segments + i + 1, (cold->n - i) * sizeof *cold->segments);
+}
+
+void cold_clear(struct cold *cold)
+{
+	free(cold->segments);
+	*cold = (struct cold){ 0 };
+}
+
+size_t cold_find(const struct cold *cold, uint64_t seq)
+{
+	size_t low = 0, high = cold->n;
+
+	while (low < high) {
+		size_t middle = low + (high - low) / 2;
+
+		if (cold->segments[middle].next > seq)
+			high = middle;
+		else
+			low = middle + 1;
+	}
+	return low;
+}
+
+size_t cold_find_time(const struct cold *cold, uint64_t time)
+{
+	size_t low = 0, high = cold->n;
+
+	while (low < high) {
+		size_t middle = low + (high - low) / 2;
+
+		if (cold->segments[middle].time < time)
+			low = middle + 1;
+		else
+			high = middle;
+	}
+	return low > 0 ? low - 1 : cold->n;
+}
+
+struct segment_image cold_image(const struct cold_segment *segment)
+{
+	return (struct segment_image){
+		.number = segment->number,
+		.size = segment->size,
+		.used = segment->used,
+		.first = segment->first,
+		.next = segment->next,
+		.time = segment->time,
+	};
+}

@@ -1,0 +1,38 @@
+/* cold.h - segments of a room that are on the disk only, oldest first.
+ *
+ * What memory can not keep of a stored room is known by its borders, and read back when somebody
+ * wants it (cache.h). There may be holes: segments that were damaged.
+ */
+#pragma once
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "broker/log.h"
+
+struct cold_segment {
+	uint32_t number, size, used;
+	uint64_t first, next; /* of its records */
+	uint64_t time;        /* of the first */
+};
+
+struct cold {
+	struct cold_segment *segments;
+	size_t n, size;
+	uint64_t bytes; /* of them all, used */
+};
+
+/* All of IMAGE is in its file. It lies behind those that are there. -ENOMEM. */
+int cold_add(struct cold *cold, const struct segment_image *image);
+
+void cold_remove(struct cold *cold, size_t i);
+void cold_clear(struct cold *cold);
+
+/* The first that has record SEQ or what is behind it; n when there is none. */
+size_t cold_find(const struct cold *cold, uint64_t seq);
+
+/* The last that begins before TIME ns; n when there is none. */
+size_t cold_find_time(const struct cold *cold, uint64_t time);
+
+/* What log_restore() and archive_read() want to know. */
+struct segment_image cold_image(const struct cold_segment *segment);

@@ -1,0 +1,391 @@
+/* cold_test.c - what memory does not keep of a room is on the disk, and read back by who wants
+ * it: nobody sees where it was. chat-broker(8), STORAGE. */
+#include "tests/integration/disk.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#define MANY 3000
+
+/* Memory for a tenth of what is said, and checkpoints as often as can be. */
+static const char *const options[] = { "--state", NULL, "--limit", "room-bytes=256k", "--limit",
+	"journal-bytes=64k", NULL, NULL, NULL };
+
+static void small_spawn(struct broker *broker, const char *limit)
+{
+	const char *all[ARRAY_LEN(options)];
+
+	memcpy(all, options, sizeof options);
+	all[1] = broker_path(broker, "state");
+	all[6] = limit ? "--limit" : NULL;
+	all[7] = limit;
+	broker_spawn_with(broker, all);
+	broker_wait_ready(broker);
+}
+
+static struct broker *small_start(const char *limit)
+{
+	struct broker *broker = broker_new();
+
+	small_spawn(broker, limit);
+	return broker;
+}
+
+/* Message I: its number, and then as much as makes it a KiB. */
+static const char *body_of(unsigned i)
+{
+	static char body[1024];
+
+	memset(body, 'x', sizeof body - 1);
+	body[snprintf(body, sizeof body, "number %u.", i)] = ' ';
+	return body;
+}
+
+static void say_many(struct raw *raw, const char *room, unsigned first, unsigned last)
+{
+	for (unsigned i = first; i <= last; i++) {
+		raw_send(raw, "#s SAY %s id=%u\n%s", room, i, body_of(i));
+		raw_expect(raw, "#s * ~");
+	}
+}
+
+/* So much is in files that memory has the rest. */
+static void await_cold(struct raw *raw)
+{
+	uint64_t until = clock_ms() + DEADLINE_MS;
+
+	while (raw_counter(raw, "log_bytes") > 512 * 1024) {
+		raw_send(raw, "#s SAY other\n%s", body_of(0));
+		raw_await(raw, "#s * ~");
+		assert_true(clock_ms() < until);
+	}
+}
+
+static void expect_stream(struct raw *raw, unsigned first, unsigned last)
+{
+	for (unsigned i = first; i <= last; i++)
+		raw_expect(raw, "MSG room %u ~:%u\nnumber %u. ~", i, i, i);
+}
+
+/* All of it by PAST, page by page. */
+static void expect_past(struct raw *raw, unsigned first, unsigned last)
+{
+	unsigned next = first;
+
+	while (next <= last) {
+		struct text frame;
+		unsigned before = next;
+
+		raw_send(raw, "#p PAST room from=%u to=%u", next, last);
+		while (!pattern_matches("#p * ~", frame = raw_next(raw))) {
+			char wanted[64];
+
+			snprintf(wanted, sizeof wanted, "#p + MSG room %u ~", next++);
+			if (!pattern_matches(wanted, frame))
+				fail_msg("expected %s, got %.*s", wanted, (int)MIN(frame.len, 80),
+					frame.data);
+		}
+		assert_true(next > before);
+	}
+}
+
+static void test_more_than_memory(void **state)
+{
+	struct broker *broker = small_start(NULL);
+	struct raw *raw = raw_hello(broker, "name=t3ster pub=abc"), *reader;
+	char log[32];
+
+	say_many(raw, "room", 1, MANY);
+	await_cold(raw);
+	for (unsigned i = 0; i < 2; i++) {
+		expect_past(raw, 1, MANY);
+		expect_past(raw, MANY - 49, MANY);
+		raw_send(raw, "#r ROOMS");
+		raw_await(raw, "#r + room ~ first=1 next=%u ~", MANY + 1);
+		raw_await(raw, "#r * ~");
+		/* newest first, as far as one request looks */
+		raw_send(raw, "#f FIND room from=700\nNUMBER 123.");
+		raw_expect(raw, "#f + MSG room 123 ~");
+		raw_expect(raw, "#f * ~");
+		/* record by record, and in batches */
+		reader = raw_hello(broker, "name=r3ader");
+		raw_send(reader, "#j JOIN room since=1");
+		assert_int_equal(sscanf(raw_expect(reader, "#j * 1 first=1 log=~"),
+					 "#j * 1 first=1 log=%16s", log),
+			1);
+		expect_stream(reader, 1, MANY);
+		raw_close(reader);
+		reader = raw_hello(broker, "name=r3ader batch");
+		raw_send(reader, "#j JOIN room last=%u", MANY - 9);
+		raw_expect(reader, "#j * 10 first=1 ~");
+		expect_stream(reader, 10, MANY);
+		raw_close(reader);
+		/* once, however long ago */
+		raw_send(raw, "#o SAY room id=%u\nagain", MANY - 1000);
+		raw_expect(raw, "#o * %u", MANY - 1000);
+		assert_true(raw_counter(raw, "log_bytes") < 1024 * 1024);
+		raw_close(raw);
+		broker_kill9(broker);
+		small_spawn(broker, NULL);
+		raw = raw_hello(broker, "name=t3ster pub=abc");
+	}
+	say_many(raw, "room", MANY + 1, MANY + 10);
+	expect_past(raw, MANY - 10, MANY + 10);
+	broker_stop(broker);
+}
+
+/* Where a time was is found wherever it is. */
+static void test_times(void **state)
+{
+	struct broker *broker = small_start(NULL);
+	struct raw *raw = raw_hello(broker, "name=t3ster pub=abc"), *reader;
+	static char at[MANY + 1][24];
+
+	say_many(raw, "room", 1, MANY);
+	await_cold(raw);
+	reader = raw_hello(broker, "name=r3ader");
+	raw_send(reader, "#j JOIN room since=1");
+	raw_expect(reader, "#j * ~");
+	for (unsigned i = 1; i <= MANY; i++)
+		assert_int_equal(
+			sscanf(raw_expect(reader, "MSG room %u ~", i), "MSG room %*u %23s", at[i]),
+			1);
+	for (unsigned i = 1; i <= MANY; i += 271) {
+		unsigned first = i;
+
+		while (first > 1 && strcmp(at[first - 1], at[i]) == 0)
+			first--;
+		raw_send(raw, "#p PAST room from=@%s to=%u", at[i], i);
+		for (unsigned k = first; k <= i; k++)
+			raw_expect(raw, "#p + MSG room %u ~", k);
+		raw_expect(raw, "#p * %u", i + 1 - first);
+		raw_send(raw, "#j JOIN room since=@%s", at[i]);
+		raw_expect(raw, "#j * %u first=1 ~", first);
+		raw_send(raw, "#q PART room");
+		raw_await(raw, "#q *");
+	}
+	raw_send(raw, "#p PAST room to=@1");
+	raw_expect(raw, "#p * 0");
+	broker_stop(broker);
+}
+
+/* What is beyond the disk's limit is told as a gap, and its files are gone. */
+static void test_disk_limit(void **state)
+{
+	struct broker *broker = small_start("room-disk-bytes=1M");
+	struct raw *raw = raw_hello(broker, "name=t3ster pub=abc"), *reader;
+	uint64_t first;
+
+	say_many(raw, "room", 1, MANY);
+	await_cold(raw);
+	reader = raw_hello(broker, "name=r3ader batch");
+	raw_send(reader, "#j JOIN room since=1");
+	raw_expect(reader, "#j * 1 first=~");
+	assert_int_equal(
+		sscanf(raw_expect(reader, "GAP room 1 ~ retention"), "GAP room 1 %lu", &first), 1);
+	assert_in_range(first, MANY / 2, MANY - 600);
+	expect_stream(reader, (unsigned)first + 1, MANY);
+	broker_stop(broker);
+	assert_in_range(directory_count(broker_path(broker, "state/rooms")), 4, 40);
+}
+
+/* Of all rooms, who has most gives. */
+static void test_disk_limit_of_all(void **state)
+{
+	struct broker *broker = small_start("disk-bytes=2M");
+	struct raw *raw = raw_hello(broker, "name=t3ster pub=abc");
+
+	say_many(raw, "small", 1, 300);
+	say_many(raw, "room", 1, MANY);
+	await_cold(raw);
+	raw_send(raw, "#r ROOMS");
+	raw_expect(raw, "#r + small ~ first=1 next=301 ~");
+	raw_await(raw, "#r * ~");
+	raw_send(raw, "#p PAST room from=1 to=1");
+	raw_expect(raw, "#p * 0");
+	expect_past(raw, MANY - 500, MANY);
+	broker_stop(broker);
+}
+
+/* The file of a segment that is damaged is put aside: its numbers are a gap, and no others. */
+static void test_damaged(void **state)
+{
+	struct broker *broker = small_start(NULL);
+	struct raw *raw = raw_hello(broker, "name=t3ster pub=abc"), *reader;
+	char name[64], log[32];
+	uint64_t from, to;
+
+	say_many(raw, "room", 1, MANY);
+	await_cold(raw);
+	/* one that is neither the first nor the last */
+	reader = raw_hello(broker, "name=r3ader batch");
+	raw_send(reader, "#j JOIN room");
+	assert_int_equal(sscanf(raw_expect(reader, "#j * ~ first=1 log=~"),
+				 "#j * %*u first=1 log=%16s", log),
+		1);
+	snprintf(name, sizeof name, "%s-%08x", log, 40);
+	flip(find_file(broker, "state/rooms", name), 1000);
+	raw_send(reader, "#j JOIN room since=1");
+	raw_expect(reader, "#j * 1 first=1 ~");
+	for (from = 1;; from++) {
+		struct text frame = raw_next(reader);
+
+		if (!pattern_matches("MSG room ~", frame))
+			break;
+	}
+	broker_expect(
+		broker, "damaged room=room segment=40 first=%lu ~: put aside", (unsigned long)from);
+	assert_int_equal(directory_count(broker_path(broker, "state/damaged")), 1);
+	raw_send(raw, "#j JOIN room since=%lu", (unsigned long)from);
+	raw_expect(raw, "#j * ~");
+	assert_int_equal(sscanf(raw_expect(raw, "GAP room %lu ~ damaged", (unsigned long)from),
+				 "GAP room %*u %lu", &to),
+		1);
+	assert_in_range(to, from + 3, MANY / 2);
+	expect_stream(raw, (unsigned)to + 1, MANY);
+	raw_send(raw, "#p PAST room from=%lu to=%lu", (unsigned long)from - 1,
+		(unsigned long)to + 1);
+	raw_expect(raw, "#p + MSG room %lu ~", (unsigned long)from - 1);
+	raw_expect(raw, "#p + MSG room %lu ~", (unsigned long)to + 1);
+	raw_expect(raw, "#p * 2");
+	raw_send(raw, "#f FIND room from=%lu max=2\nnumber", (unsigned long)to + 1);
+	raw_expect(raw, "#f + MSG room %lu ~", (unsigned long)to + 1);
+	raw_expect(raw, "#f + MSG room %lu ~", (unsigned long)from - 1);
+	raw_expect(raw, "#f * 2~");
+	broker_stop(broker);
+}
+
+/* ---- a disk that does not answer ---- */
+
+static struct broker *shimmed_small_start(void)
+{
+	struct broker *broker = shimmed_start();
+
+	broker_stop(broker);
+	small_spawn(broker, NULL);
+	return broker;
+}
+
+static void hang_reads(const struct broker *broker)
+{
+	assert_int_equal(mkfifo(broker_path(broker, "hang-read"), 0600), 0);
+}
+
+static void reads_go_on(const struct broker *broker)
+{
+	int fd = open(broker_path(broker, "hang-read"), O_RDWR | O_CLOEXEC);
+
+	assert_true(fd >= 0);
+	disk_heal(broker, "hang-read"); /* left open, as in disk_go_on() */
+}
+
+/* Who reads the past waits for the disk, and nobody else. */
+static void test_reading_hangs(void **state)
+{
+	struct broker *broker = shimmed_small_start();
+	struct raw *raw = raw_hello(broker, "name=t3ster pub=abc"), *reader, *asker;
+
+	say_many(raw, "room", 1, MANY);
+	await_cold(raw);
+	hang_reads(broker);
+	reader = raw_hello(broker, "name=r3ader batch");
+	raw_send(reader, "#j JOIN room since=1");
+	raw_expect(reader, "#j * 1 ~");
+	asker = raw_hello(broker, "name=4sker");
+	raw_send(asker, "#p PAST room from=1000 to=1001");
+	say_many(raw, "room", MANY + 1, MANY + 10);
+	expect_past(raw, MANY, MANY + 10);
+	raw_expect_quiet(reader);
+	raw_expect_silence(asker, 50);
+	/* one that is gone meanwhile is not missed */
+	raw_close(asker);
+	asker = raw_hello(broker, "name=4sker");
+	raw_send(asker, "#p PAST room from=1000 to=1001");
+	reads_go_on(broker);
+	expect_stream(reader, 1, MANY + 10);
+	raw_expect(asker, "#p + MSG room 1000 ~");
+	raw_expect(asker, "#p + MSG room 1001 ~");
+	raw_expect(asker, "#p * 2");
+	broker_stop(broker);
+}
+
+/* What can not be read now is refused, or waits and is tried again: it may be there. */
+static void test_reading_fails(void **state)
+{
+	struct broker *broker = shimmed_small_start();
+	struct raw *raw = raw_hello(broker, "name=t3ster pub=abc"), *reader;
+
+	say_many(raw, "room", 1, MANY);
+	await_cold(raw);
+	file_write(broker_path(broker, "read"), "5");
+	raw_send(raw, "#p PAST room from=1 to=1");
+	raw_expect(raw, "#p ! IO ~");
+	raw_send(raw, "#f FIND room from=1\nnumber");
+	raw_expect(raw, "#f ! IO ~");
+	raw_send(raw, "#j JOIN room since=@1");
+	raw_expect(raw, "#j * 1 ~");
+	raw_expect_quiet(raw);
+	reader = raw_hello(broker, "name=r3ader batch");
+	raw_send(reader, "#j JOIN room since=1");
+	raw_expect(reader, "#j * 1 ~");
+	raw_expect_quiet(reader);
+	disk_heal(broker, "read");
+	expect_stream(reader, 1, MANY);
+	expect_stream(raw, 1, MANY);
+	assert_false(file_exists(broker_path(broker, "state/damaged")));
+	broker_stop(broker);
+}
+
+/* Files can not be written for long: before memory is full no more is taken. */
+static void test_no_files(void **state)
+{
+	struct broker *broker = broker_new();
+	char rooms[512], away[520];
+	struct raw *raw;
+	unsigned n = 0;
+
+	stored_spawn(broker, NULL, NULL);
+	broker_stop(broker);
+	snprintf(rooms, sizeof rooms, "%s", broker_path(broker, "state/rooms"));
+	snprintf(away, sizeof away, "%s.away", rooms);
+	small_spawn(broker, "log-bytes=1M");
+	assert_int_equal(rename(rooms, away), 0);
+	raw = raw_hello(broker, "name=t3ster pub=abc");
+	for (;;) {
+		const char *answer;
+
+		raw_send(raw, "#s SAY room id=%u\n%s", n + 1, body_of(n + 1));
+		answer = raw_expect(raw, "#s ~");
+		if (strncmp(answer, "#s ! IO ", 8) == 0)
+			break;
+		n++;
+		assert_true(n < 5000);
+	}
+	broker_expect(broker, "checkpoint failed ~");
+	assert_int_equal(rename(away, rooms), 0);
+	do {
+		raw_send(raw, "#s SAY room id=%u\n%s", n + 1, body_of(n + 1));
+	} while (strncmp(raw_expect(raw, "#s ~"), "#s ! IO ", 8) == 0);
+	expect_past(raw, 1, n + 1);
+	broker_stop(broker);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		TEST(test_more_than_memory),
+		TEST(test_times),
+		TEST(test_disk_limit),
+		TEST(test_disk_limit_of_all),
+		TEST(test_damaged),
+		TEST(test_reading_hangs),
+		TEST(test_reading_fails),
+		TEST(test_no_files),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
