@@ -71,6 +71,8 @@ unsigned broker_stats(const struct broker *broker, admin_output_fn *output, void
 		{ "stored_bytes", broker->store.n_bytes },
 		{ "stored_failed", broker->store.n_failed },
 		{ "checkpoints", broker->store.n_checkpoints },
+		{ "cold_bytes", broker->store.cold_bytes },
+		{ "cache_bytes", broker->store.cache.bytes },
 		{ "refused", broker->n_refused },
 		{ "framing", broker->n_framing },
 		{ "kicked", broker->n_kicked },

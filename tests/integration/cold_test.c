@@ -11,6 +11,10 @@
 
 #define MANY 3000
 
+/* What is kept of what was read back, and messages of 7 kB that are more. */
+#define CACHE (64u << 20)
+#define LARGE 11000
+
 /* Memory for a tenth of what is said, and checkpoints as often as can be. */
 static const char *const options[] = { "--state", NULL, "--limit", "room-bytes=256k", "--limit",
 	"journal-bytes=64k", NULL, NULL, NULL };
@@ -193,6 +197,25 @@ static void test_disk_limit(void **state)
 	assert_in_range(directory_count(broker_path(broker, "state/rooms")), 4, 40);
 }
 
+/* Also one that is lower than when it was said. */
+static void test_lower_limit(void **state)
+{
+	struct broker *broker = small_start(NULL);
+	struct raw *raw = raw_hello(broker, "name=t3ster pub=abc");
+	uint64_t first;
+
+	say_many(raw, "room", 1, MANY);
+	broker_stop(broker);
+	small_spawn(broker, "room-disk-bytes=1M");
+	raw = raw_hello(broker, "name=t3ster batch");
+	raw_send(raw, "#j JOIN room since=1");
+	assert_int_equal(sscanf(raw_expect(raw, "#j * 1 first=~"), "#j * 1 first=%lu", &first), 1);
+	assert_in_range(first, MANY / 2, MANY - 600);
+	raw_expect(raw, "GAP room 1 %lu retention", (unsigned long)first - 1);
+	expect_stream(raw, (unsigned)first, MANY);
+	broker_stop(broker);
+}
+
 /* Of all rooms, who has most gives. */
 static void test_disk_limit_of_all(void **state)
 {
@@ -208,6 +231,35 @@ static void test_disk_limit_of_all(void **state)
 	raw_send(raw, "#p PAST room from=1 to=1");
 	raw_expect(raw, "#p * 0");
 	expect_past(raw, MANY - 500, MANY);
+	broker_stop(broker);
+}
+
+/* More of the past is read than is kept for that: who stood still meanwhile goes on. */
+static void test_cache(void **state)
+{
+	static char body[7000];
+
+	struct broker *broker = small_start(NULL);
+	struct raw *raw = raw_hello(broker, "name=t3ster pub=abc"), *slow, *quick;
+
+	memset(body, 'x', sizeof body - 1);
+	for (unsigned i = 1; i <= LARGE; i++) {
+		raw_send(raw, "#s SAY room id=%u\n%s", i, body);
+		raw_expect(raw, "#s * %u", i);
+	}
+	await_cold(raw);
+	slow = raw_hello(broker, "name=r3ader batch");
+	raw_send(slow, "#j JOIN room since=1");
+	raw_expect(slow, "#j * 1 first=1 ~");
+	raw_expect(slow, "MSG room 1 ~");
+	quick = raw_hello(broker, "name=r3ader batch");
+	raw_send(quick, "#j JOIN room since=1");
+	raw_expect(quick, "#j * 1 first=1 ~");
+	for (unsigned i = 1; i <= LARGE; i++)
+		raw_expect(quick, "MSG room %u ~:%u\n%s", i, i, body);
+	assert_in_range(raw_counter(raw, "cache_bytes"), CACHE / 2, CACHE + CACHE / 8);
+	for (unsigned i = 2; i <= LARGE; i++)
+		raw_expect(slow, "MSG room %u ~:%u\n%s", i, i, body);
 	broker_stop(broker);
 }
 
@@ -380,7 +432,9 @@ int main(void)
 		TEST(test_more_than_memory),
 		TEST(test_times),
 		TEST(test_disk_limit),
+		TEST(test_lower_limit),
 		TEST(test_disk_limit_of_all),
+		TEST(test_cache),
 		TEST(test_damaged),
 		TEST(test_reading_hangs),
 		TEST(test_reading_fails),
