@@ -218,6 +218,11 @@ static void broker_evict(struct person *person)
 	}
 }
 
+static void broker_named(struct users *users, const struct nick *nick, bool is_taken)
+{
+	store_named(&container_of(users, struct broker, users)->store, nick, is_taken);
+}
+
 /* ---- life ---- */
 
 static int broker_watch(
@@ -337,6 +342,7 @@ int broker_init(struct broker *broker, const struct broker_config *config)
 		return r;
 	broker->users.wake = session_wake;
 	broker->users.evict = broker_evict;
+	broker->users.named = broker_named;
 	broker->users.now = broker->started_at = clock_ns(CLOCK_MONOTONIC);
 	r = config->socket ? broker_open(broker) : 0;
 	if (r == 0)

@@ -26,6 +26,8 @@ static const char *const schema =
 	"CREATE TABLE mark("
 	"  room INTEGER NOT NULL REFERENCES room ON DELETE CASCADE, uid INTEGER NOT NULL,"
 	"  seq INTEGER NOT NULL, PRIMARY KEY(room, uid)) WITHOUT ROWID;"
+	"CREATE TABLE name("
+	"  name BLOB PRIMARY KEY, uid INTEGER NOT NULL, used_at INTEGER NOT NULL) WITHOUT ROWID;"
 	"CREATE TABLE journal(one INTEGER PRIMARY KEY CHECK(one = 1), generation INTEGER NOT NULL);"
 	"INSERT INTO journal VALUES(1, 1);";
 
@@ -42,6 +44,8 @@ static const char *const statements[] = {
 	[CATALOG_PUT_MARK] = "INSERT INTO mark VALUES(?1,?2,?3)"
 			     " ON CONFLICT DO UPDATE SET seq=?3",
 	[CATALOG_DROP_ROOM] = "DELETE FROM room WHERE id=?1",
+	[CATALOG_DROP_NAMES] = "DELETE FROM name",
+	[CATALOG_PUT_NAME] = "INSERT INTO name VALUES(?1,?2,?3)",
 	[CATALOG_SET_JOURNAL] = "UPDATE journal SET generation=?1",
 };
 _Static_assert(ARRAY_LEN(statements) == CATALOG_STATEMENTS, "every statement is there");
@@ -189,6 +193,13 @@ static int mark_row(const struct catalog_reader *reader, void *userdata, sqlite3
 		(uint64_t)column(row, 2));
 }
 
+static int name_row(const struct catalog_reader *reader, void *userdata, sqlite3_stmt *row)
+{
+	struct text name = { sqlite3_column_blob(row, 0), (size_t)sqlite3_column_bytes(row, 0) };
+
+	return reader->name(userdata, name, (uid_t)column(row, 1), (uint64_t)column(row, 2));
+}
+
 static int table_read(struct catalog *catalog, const char *sql, row_fn *function,
 	const struct catalog_reader *reader, void *userdata, char why[static CATALOG_WHY_MAX])
 {
@@ -216,6 +227,7 @@ int catalog_read(struct catalog *catalog, const struct catalog_reader *reader, v
 		{ "SELECT * FROM segment ORDER BY room, number", segment_row },
 		{ "SELECT * FROM publisher ORDER BY room, seq", publisher_row },
 		{ "SELECT * FROM mark", mark_row },
+		{ "SELECT * FROM name", name_row },
 	};
 	int64_t generation;
 	int r = 0;
@@ -313,6 +325,24 @@ int catalog_put_mark(struct catalog *catalog, uint64_t room, uid_t uid, uint64_t
 int catalog_drop_room(struct catalog *catalog, uint64_t room)
 {
 	return catalog_run(catalog, CATALOG_DROP_ROOM, room);
+}
+
+int catalog_drop_names(struct catalog *catalog)
+{
+	return catalog_step(catalog->statements[CATALOG_DROP_NAMES]);
+}
+
+int catalog_put_name(struct catalog *catalog, struct text name, uid_t uid, uint64_t used_at)
+{
+	sqlite3_stmt *statement = catalog->statements[CATALOG_PUT_NAME];
+	const uint64_t values[] = { 0, uid, used_at };
+	int r;
+
+	bind_all(statement, values, ARRAY_LEN(values));
+	sqlite3_bind_blob(statement, 1, name.data, (int)name.len, SQLITE_STATIC);
+	r = catalog_step(statement);
+	sqlite3_clear_bindings(statement);
+	return r;
 }
 
 int catalog_set_journal(struct catalog *catalog, uint64_t generation)

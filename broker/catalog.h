@@ -27,6 +27,8 @@ enum catalog_statement {
 	CATALOG_DROP_PUBLISHERS,
 	CATALOG_PUT_MARK,
 	CATALOG_DROP_ROOM,
+	CATALOG_DROP_NAMES,
+	CATALOG_PUT_NAME,
 	CATALOG_SET_JOURNAL,
 	CATALOG_STATEMENTS,
 };
@@ -71,6 +73,7 @@ struct catalog_reader {
 	int (*segment)(void *userdata, uint64_t room, const struct segment_image *image);
 	int (*publisher)(void *userdata, uint64_t room, const struct catalog_publisher *publisher);
 	int (*mark)(void *userdata, uint64_t room, uid_t uid, uint64_t seq);
+	int (*name)(void *userdata, struct text name, uid_t uid, uint64_t used_at);
 };
 
 /* Read everything. Returns 0, an outcome with WHY filled in, or what READER returned. */
@@ -90,6 +93,9 @@ int catalog_drop_publishers(struct catalog *catalog, uint64_t room, uint64_t seq
 int catalog_put_mark(struct catalog *catalog, uint64_t room, uid_t uid, uint64_t seq);
 /* With all that is its own. */
 int catalog_drop_room(struct catalog *catalog, uint64_t room);
+/* Names that users have taken, all of them anew; USED_AT is in s since the epoch. */
+int catalog_drop_names(struct catalog *catalog);
+int catalog_put_name(struct catalog *catalog, struct text name, uid_t uid, uint64_t used_at);
 int catalog_set_journal(struct catalog *catalog, uint64_t generation);
 int catalog_commit(struct catalog *catalog);
 void catalog_give_up(struct catalog *catalog);

@@ -11,6 +11,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "broker/archive.h"
@@ -30,11 +31,13 @@ enum step_kind {
 	STEP_DROP_PUBLISHERS,
 	STEP_MARK,
 	STEP_DROP_ROOM,
+	STEP_DROP_NAMES,
+	STEP_NAME,
 };
 
 struct step {
 	enum step_kind kind;
-	struct stored *stored; /* a reference */
+	struct stored *stored; /* a reference; NULL: it is of no room */
 	union {
 		struct catalog_room room; /* its key is owned */
 		struct {
@@ -49,6 +52,11 @@ struct step {
 			uid_t uid;
 			uint64_t seq;
 		} mark;
+		struct {
+			char name[NAME_LEN_MAX + 1];
+			uid_t uid;
+			uint64_t used_at;
+		} name;
 	};
 };
 
@@ -95,9 +103,14 @@ static int write_segments(const struct checkpoint *checkpoint, int dir)
 
 static int write_step(struct catalog *catalog, const struct step *step)
 {
-	uint64_t id = step->stored->id;
+	uint64_t id = step->stored ? step->stored->id : 0;
 
 	switch (step->kind) {
+	case STEP_DROP_NAMES:
+		return catalog_drop_names(catalog);
+	case STEP_NAME:
+		return catalog_put_name(
+			catalog, text_of(step->name.name), step->name.uid, step->name.used_at);
 	case STEP_ROOM:
 		return catalog_put_room(catalog, &step->room);
 	case STEP_SEGMENT:
@@ -179,7 +192,7 @@ static struct step *step_add(
 		return NULL;
 	checkpoint->steps = steps;
 	step = &steps[checkpoint->n++];
-	*step = (struct step){ .kind = kind, .stored = stored_ref(stored) };
+	*step = (struct step){ .kind = kind, .stored = stored ? stored_ref(stored) : NULL };
 	return step;
 }
 
@@ -298,12 +311,50 @@ static bool add_gone(struct checkpoint *checkpoint, struct stored *stored)
 	return true;
 }
 
+static bool add_name(struct checkpoint *checkpoint, const struct users *users,
+	const struct nick *nick, uint64_t time_s)
+{
+	struct step *step = step_add(checkpoint, STEP_NAME, NULL);
+
+	if (!step)
+		return false;
+	strcpy(step->name.name, nick->name);
+	step->name.uid = nick->owner->uid;
+	step->name.used_at = time_s - (users->now - nick->used_at) / 1000000000;
+	return true;
+}
+
+/* All that are somebody's, if any is not what it was. */
+static bool add_names(struct checkpoint *checkpoint, struct store *store)
+{
+	const struct users *users = store->rooms->users;
+	const struct table *names = &users->by_name;
+	uint64_t time_s = (uint64_t)time(NULL);
+
+	if (!store->names_changed)
+		return true;
+	if (!step_add(checkpoint, STEP_DROP_NAMES, NULL))
+		return false;
+	for (size_t i = 0; i < names->n_slots; i++)
+		for (struct table_link *link = table_at(names, i); link; link = link->next) {
+			const struct nick *nick = container_of(link, struct nick, link);
+
+			if (nick->owner && !add_name(checkpoint, users, nick, time_s))
+				return false;
+		}
+	store->names_changed = false;
+	return true;
+}
+
 /* Those that it does not bring to the disk are still to be done. */
 static void checkpoint_return(struct store *store, struct checkpoint *checkpoint)
 {
 	for (size_t i = 0; i < checkpoint->n; i++) {
 		struct stored *stored = checkpoint->steps[i].stored;
 
+		store->names_changed |= checkpoint->steps[i].kind == STEP_DROP_NAMES;
+		if (!stored)
+			continue;
 		if (!list_is_linked(&stored->changed_link)) {
 			stored_ref(stored);
 			list_append(stored->room ? &store->changed : &store->gone,
@@ -325,7 +376,8 @@ static void checkpoint_free(struct checkpoint *checkpoint)
 			segment_unpin(step->segment.image.segment);
 		if (step->kind == STEP_ROOM)
 			free((char *)step->room.key.data);
-		stored_put(step->stored);
+		if (step->stored)
+			stored_put(step->stored);
 	}
 	free(checkpoint->steps);
 	free(checkpoint);
@@ -362,7 +414,7 @@ struct checkpoint *checkpoint_new(struct store *store, uint64_t generation)
 		list_unlink(link);
 		stored_put(stored);
 	}
-	if (is_whole)
+	if (is_whole && add_names(checkpoint, store))
 		return checkpoint;
 	checkpoint_return(store, checkpoint);
 	checkpoint_free(checkpoint);

@@ -35,6 +35,7 @@ enum journal_kind {
 	JOURNAL_RECORDS,  /* records of a room's log, from SEQ on */
 	JOURNAL_MARK,     /* a user has read a room up to SEQ */
 	JOURNAL_GONE,     /* the room is not there any more */
+	JOURNAL_NAME,     /* the payload is a name that a user has taken; of (uid_t)-1, nobody's */
 	JOURNAL_KINDS,
 };
 

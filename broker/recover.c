@@ -7,6 +7,7 @@
 #include <string.h>
 #include <sys/file.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "broker/archive.h"
@@ -184,11 +185,21 @@ static int take_mark(void *userdata, uint64_t room, uid_t uid, uint64_t seq)
 	return restored ? room_take_mark(recovery, restored->room, uid, seq) : STORE_E_STATE;
 }
 
+static int take_name(void *userdata, struct text name, uid_t uid, uint64_t used_at)
+{
+	struct recovery *recovery = userdata;
+	uint64_t now = (uint64_t)time(NULL);
+
+	return users_restore_name(recovery->rooms->users, name, uid,
+		(now - MIN(used_at, now)) * UINT64_C(1000000000));
+}
+
 static const struct catalog_reader reader = {
 	.room = take_room,
 	.segment = take_segment,
 	.publisher = take_publisher,
 	.mark = take_mark,
+	.name = take_name,
 };
 
 /* ---- the journal ---- */
@@ -244,6 +255,17 @@ static void recovery_forget(struct recovery *recovery, struct restored *restored
 	free(restored);
 }
 
+/* That it was used is stored with the next checkpoint; and so is whose it is. */
+static int replay_name(
+	struct recovery *recovery, const struct journal_entry *entry, const char *payload)
+{
+	recovery->store->names_changed = true;
+	if (recovery->store->changed_at == 0)
+		recovery->store->changed_at = 1;
+	return users_restore_name(
+		recovery->rooms->users, (struct text){ payload, entry->len }, entry->uid, 0);
+}
+
 static int replay_entry(void *userdata, const struct journal_entry *entry, const char *payload)
 {
 	struct recovery *recovery = userdata;
@@ -251,6 +273,8 @@ static int replay_entry(void *userdata, const struct journal_entry *entry, const
 
 	if (entry->kind == JOURNAL_ROOM)
 		return replay_room(recovery, entry, payload);
+	if (entry->kind == JOURNAL_NAME)
+		return replay_name(recovery, entry, payload);
 	restored = recovery_find(recovery, entry->room);
 	if (!restored)
 		return 0; /* it went later, and the catalog knows that */

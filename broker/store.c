@@ -187,6 +187,21 @@ void store_marked(struct store *store, struct room *room, const struct mark *mar
 	store_changed(store, room);
 }
 
+void store_named(struct store *store, const struct nick *nick, bool is_taken)
+{
+	if (!store_is_open(store) || store->is_recovering)
+		return;
+	/* without memory it is stored with the next checkpoint */
+	if (is_taken)
+		(void)store_note(store,
+			(struct journal_entry){ .kind = JOURNAL_NAME,
+				.uid = nick->owner ? nick->owner->uid : (uid_t)-1 },
+			nick->name, strlen(nick->name), "", 0);
+	store->names_changed = true;
+	if (store->changed_at == 0)
+		store->changed_at = store->rooms->users->now;
+}
+
 void store_forget(struct store *store, struct room *room)
 {
 	struct stored *stored = TAKE(room->stored);

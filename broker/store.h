@@ -24,6 +24,7 @@
 struct batch;
 struct checkpoint;
 struct mark;
+struct nick;
 struct room;
 struct rooms;
 struct session;
@@ -95,6 +96,7 @@ struct store {
 	uint64_t cold_bytes;           /* of all rooms */
 	struct checkpoint *checkpoint; /* the one in hand */
 	int checkpoint_error;          /* of the last one: 0 or -errno */
+	bool names_changed;            /* since the last one */
 	uint64_t changed_at;           /* since when there is something for one; 0: there is not */
 	uint64_t retry_at;             /* the last one failed */
 	int error;                     /* the last batch could not be stored: 0 or -errno */
@@ -141,6 +143,9 @@ void store_appended(struct store *store, struct room *room, size_t len);
 /* A mark moved, or segments were taken. */
 void store_marked(struct store *store, struct room *room, const struct mark *mark);
 void store_changed(struct store *store, struct room *room);
+
+/* See users.named. */
+void store_named(struct store *store, const struct nick *nick, bool is_taken);
 
 /* ROOM goes. */
 void store_forget(struct store *store, struct room *room);

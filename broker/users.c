@@ -327,6 +327,12 @@ static int users_get_nick(struct users *users, struct text name, struct nick **r
 	return 0;
 }
 
+static void nick_tell(struct users *users, const struct nick *nick, bool is_taken)
+{
+	if (users->named)
+		users->named(users, nick, is_taken);
+}
+
 /* The Unix user UID has come for its name, or was found to have it: whoever took it
  * before the account was made gives it back. */
 static void users_return_name(struct users *users, struct nick *nick, uid_t uid)
@@ -337,6 +343,7 @@ static void users_return_name(struct users *users, struct nick *nick, uid_t uid)
 		return;
 	person = users_find_person(users, text_of(nick->name), nick->owner->uid);
 	nick_disown(users, nick);
+	nick_tell(users, nick, true);
 	if (person)
 		users->evict(person);
 }
@@ -347,8 +354,18 @@ static bool nick_is_lapsed(struct users *users, struct nick *nick)
 	       !users_find_person(users, text_of(nick->name), nick->owner->uid);
 }
 
+static void nick_own(struct users *users, struct nick *nick, struct user *user)
+{
+	list_unlink(&nick->idle_link);
+	users->n_idle_nicks--;
+	nick->owner = user_ref(user);
+	list_append(&user->nicks, &nick->owner_link);
+}
+
 static int nick_take(struct users *users, struct nick *nick, struct user *user)
 {
+	bool is_new = nick->owner != user;
+
 	if (nick->owner && nick->owner != user) {
 		if (!nick_is_lapsed(users, nick))
 			return USERS_E_TAKEN;
@@ -358,17 +375,41 @@ static int nick_take(struct users *users, struct nick *nick, struct user *user)
 		list_for_each (link, &user->nicks) {
 			struct nick *old = container_of(link, struct nick, owner_link);
 
-			if (nick_is_lapsed(users, old))
-				nick_disown(users, old);
+			if (!nick_is_lapsed(users, old))
+				continue;
+			nick_disown(users, old);
+			nick_tell(users, old, true);
 		}
 		if (quota_charge(user->account, QUOTA_NAMES, 1))
 			return USERS_E_QUOTA;
-		list_unlink(&nick->idle_link);
-		users->n_idle_nicks--;
-		nick->owner = user_ref(user);
-		list_append(&user->nicks, &nick->owner_link);
+		nick_own(users, nick, user);
 	}
 	nick->used_at = users->now;
+	if (is_new)
+		nick_tell(users, nick, true);
+	return 0;
+}
+
+int users_restore_name(struct users *users, struct text name, uid_t uid, uint64_t idle_ns)
+{
+	struct nick *nick;
+	struct user *user;
+	int r;
+
+	r = text_is_name(name) ? users_get_nick(users, name, &nick) : 0;
+	if (r || !text_is_name(name))
+		return r < 0 ? r : 0;
+	if (nick->owner)
+		nick_disown(users, nick);
+	if (uid == (uid_t)-1)
+		return 0;
+	r = users_get(users, uid, &user);
+	if (r < 0)
+		return r;
+	quota_charge_beyond(user->account, QUOTA_NAMES, 1);
+	nick_own(users, nick, user);
+	nick->used_at = users->now - idle_ns; /* may wrap: it is only ever subtracted */
+	users_put(users, user);
 	return 0;
 }
 
@@ -501,8 +542,13 @@ void users_put_person(struct users *users, struct person *person)
 	if (!person || !list_is_empty(&person->sessions))
 		return;
 	link = table_find(&users->by_name, text_of(person->name));
-	if (link)
-		container_of(link, struct nick, link)->used_at = users->now;
+	if (link) {
+		struct nick *nick = container_of(link, struct nick, link);
+
+		nick->used_at = users->now;
+		if (nick->owner)
+			nick_tell(users, nick, false);
+	}
 	table_remove(&users->persons, &person->link);
 	users_put(users, person->user);
 	free(person);

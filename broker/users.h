@@ -78,6 +78,8 @@ struct users {
 	uint32_t second; /* the same in s, of all meters */
 	void (*wake)(struct list *waiter);
 	void (*evict)(struct person *person); /* its name went to its Unix user */
+	/* A name is somebody else's or nobody's now; or, when it is not IS_TAKEN, it was in use. */
+	void (*named)(struct users *users, const struct nick *nick, bool is_taken);
 };
 
 enum {
@@ -117,6 +119,9 @@ void user_default_name(const struct user *user, char *ret_name);
 /* May USER speak as NAME? If it is free, it is USER's now. Returns 0 or an outcome
  * (USERS_E_NAME, _TAKEN, _QUOTA, _WAIT, _AGAIN) or -ENOMEM. */
 int users_claim(struct users *users, struct user *user, struct text name, struct list *waiter);
+
+/* NAME was taken by UID, and last used IDLE_NS ago; with (uid_t)-1 it is nobody's. -ENOMEM. */
+int users_restore_name(struct users *users, struct text name, uid_t uid, uint64_t idle_ns);
 
 /* Whose is NAME? Returns 0 with the uid or an outcome (USERS_E_NAME, _NONE, _WAIT,
  * _AGAIN) or -ENOMEM. */

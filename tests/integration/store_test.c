@@ -405,10 +405,11 @@ static void test_damaged_journal(void **state)
 	}
 	broker_kill9(broker);
 	snprintf(path, sizeof path, "%s", find_file(broker, "state", "journal-"));
-	/* behind the room's entry, 32 + 16 + 4, and the first record's header */
-	flip(path, 512 + 56 + 32 + 20);
+	/* behind the entries of the name, 32 + 6, and the room, 32 + 16 + 4, and the first record's
+	 * header */
+	flip(path, 512 + 40 + 56 + 32 + 20);
 	stored_spawn(broker, NULL, NULL);
-	assert_int_equal(broker_count(broker, "replayed entries=1 "), 1);
+	assert_int_equal(broker_count(broker, "replayed entries=2 "), 1);
 	raw = raw_hello(broker, "name=t3ster");
 	raw_send(raw, "#1 SAY room\nanew");
 	raw_expect(raw, "#1 * 1");
@@ -565,6 +566,35 @@ static void test_inspect(void **state)
 	assert_false(file_exists(broker_path(broker, "state/damaged")));
 }
 
+/* A name is whose it was, and written to while he is away. */
+static void test_names(void **state)
+{
+	struct broker *broker;
+	struct raw *raw;
+
+	if (geteuid() != 0)
+		SKIP("only root can be several users");
+	broker = stored_start();
+	raw = raw_hello_as(broker, NOBODY, "name=h1s");
+	raw_send(raw, "#p PING");
+	raw_expect(raw, "#p *");
+	raw_await_counter(raw, "stored_batches", 1);
+	for (unsigned i = 0; i < 3; i++) { /* from the journal, then from a file, and once more */
+		restart(broker);
+		raw = raw_open(broker);
+		raw_send(raw, "#h HELLO 1 name=h1s");
+		raw_expect(raw, "#h ! TAKEN ~");
+		raw = raw_hello(broker, "name=m1ne");
+		raw_send(raw, "#s SAY @h1s\nhello");
+		raw_await(raw, "#s * %u", i + 1);
+		raw_await_counter(raw, "checkpoints", i == 0);
+	}
+	raw = raw_hello_as(broker, NOBODY, "name=h1s");
+	raw_send(raw, "#p PAST @m1ne");
+	raw_await(raw, "#p * 3");
+	broker_stop(broker);
+}
+
 /* ---- where ---- */
 
 /* A broker that is not told where to store, but in its environment. */
@@ -636,6 +666,7 @@ int main(void)
 		TEST(test_retention),
 		TEST(test_stop_while_it_hangs),
 		TEST(test_inspect),
+		TEST(test_names),
 		TEST(test_usual_place),
 	};
 
