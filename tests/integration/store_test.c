@@ -584,13 +584,13 @@ static void test_names(void **state)
 		raw = raw_open(broker);
 		raw_send(raw, "#h HELLO 1 name=h1s");
 		raw_expect(raw, "#h ! TAKEN ~");
-		raw = raw_hello(broker, "name=m1ne");
+		raw = raw_hello(broker, ""); /* a name that is not taken */
 		raw_send(raw, "#s SAY @h1s\nhello");
 		raw_await(raw, "#s * %u", i + 1);
 		raw_await_counter(raw, "checkpoints", i == 0);
 	}
 	raw = raw_hello_as(broker, NOBODY, "name=h1s");
-	raw_send(raw, "#p PAST @m1ne");
+	raw_send(raw, "#p PAST @root");
 	raw_await(raw, "#p * 3");
 	broker_stop(broker);
 }
