@@ -287,6 +287,15 @@ static void rooms_make_room(struct rooms *rooms, struct room *keep)
 	}
 }
 
+void rooms_cool(struct rooms *rooms, struct room *room)
+{
+	if (!stored_is_in_files(room->stored))
+		return;
+	room->log.keep_from = room->log.segment_number + 1;
+	while (room->log.bytes > 0)
+		room_take_oldest(rooms, room);
+}
+
 static char *put(char *dst, const char *data, size_t len)
 {
 	memcpy(dst, data, len);

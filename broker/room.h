@@ -121,6 +121,9 @@ enum {
 /* The room NAME (valid), or NULL. */
 struct room *rooms_find(struct rooms *rooms, struct text name);
 
+/* If all of ROOM is in files, have none of it in memory. */
+void rooms_cool(struct rooms *rooms, struct room *room);
+
 /* The room NAME, made for USER if need be. Returns 0, ROOM_E_QUOTA or -ENOMEM. */
 int rooms_get(struct rooms *rooms, struct text name, struct user *user, struct room **ret_room);
 

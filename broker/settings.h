@@ -27,6 +27,7 @@ enum limit {
 	LIMIT_JOURNAL_BYTES,                 /* after which there is a checkpoint */
 	LIMIT_ROOM_DISK_BYTES,               /* stored of one room */
 	LIMIT_DISK_BYTES,                    /* stored of all rooms */
+	LIMIT_ROOM_DISK_AGE,                 /* seconds that a message is stored */
 	LIMIT_COUNT,
 };
 

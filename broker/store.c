@@ -21,6 +21,7 @@
 #include "broker/mark.h"
 #include "broker/publisher.h"
 #include "broker/recover.h"
+#include "broker/retain.h"
 #include "broker/room.h"
 #include "broker/session.h"
 #include "broker/trace.h"
@@ -134,6 +135,11 @@ static void log_leaves(struct log *log, const struct segment_image *image)
 	/* without memory it is a hole until the next start */
 	if (room->stored)
 		(void)stored_add_cold(room->stored, image);
+}
+
+bool stored_is_in_files(const struct stored *stored)
+{
+	return stored->next_in_file == stored->room->log.next;
 }
 
 void store_open_log(struct room *room)
@@ -388,12 +394,12 @@ uint64_t store_patience(struct store *store, uint64_t now)
 
 	if (!store_is_open(store))
 		return UINT64_MAX;
-	wait = cache_expire(&store->cache, now);
+	wait = MIN(cache_expire(&store->cache, now), store_age(store, now));
 	if (store->error && store->notes_len > 0 && !store->flying)
 		return MIN(wait, store->retry_at - MIN(now, store->retry_at));
 	if (store->checkpoint || store->wants_new || store->changed_at == 0)
 		return wait;
-	if (store->journal_len >= store->journal.max_bytes)
+	if (store->journal_len >= store->journal.max_bytes || store->checkpoint_error)
 		due = now;
 	due = MAX(due, store->retry_at);
 	if (now < due)

@@ -97,6 +97,7 @@ struct store {
 	struct checkpoint *checkpoint; /* the one in hand */
 	int checkpoint_error;          /* of the last one: 0 or -errno */
 	bool names_changed;            /* since the last one */
+	uint64_t aged_at;              /* when it was last asked what is too old */
 	uint64_t changed_at;           /* since when there is something for one; 0: there is not */
 	uint64_t retry_at;             /* the last one failed */
 	int error;                     /* the last batch could not be stored: 0 or -errno */
@@ -169,6 +170,9 @@ void store_dispatch(struct store *store);
 
 /* Start a checkpoint if one is due. Returns the ns until the next is, UINT64_MAX when none. */
 uint64_t store_patience(struct store *store, uint64_t now);
+
+/* Is all of its room in files? */
+bool stored_is_in_files(const struct stored *stored);
 
 struct stored *stored_ref(struct stored *stored);
 void stored_put(struct stored *stored);

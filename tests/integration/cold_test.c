@@ -216,6 +216,41 @@ static void test_lower_limit(void **state)
 	broker_stop(broker);
 }
 
+/* What is too old goes, also in a room where nobody speaks; what is not does not. */
+static void test_age(void **state)
+{
+	struct broker *broker = small_start(NULL);
+	struct raw *raw = raw_hello(broker, "name=t3ster pub=abc"), *reader;
+	uint64_t until = clock_ms() + DEADLINE_MS;
+
+	say_many(raw, "room", 1, 1000);
+	say_many(raw, "small", 1, 2);
+	broker_stop(broker);
+	small_spawn(broker, "room-disk-age=1");
+	raw = raw_hello(broker, "name=t3ster pub=abc");
+	reader = raw_hello(broker, "name=r3ader");
+	do {
+		raw_send(raw, "#p PAST room last=1");
+		assert_true(clock_ms() < until);
+	} while (!pattern_matches("#p * 0", raw_next(raw)) && (raw_expect(raw, "#p * 1"), true));
+	do {
+		raw_send(raw, "#p PAST small last=1");
+		assert_true(clock_ms() < until);
+	} while (!pattern_matches("#p * 0", raw_next(raw)) && (raw_expect(raw, "#p * 1"), true));
+	raw_send(reader, "#j JOIN room since=1");
+	raw_expect(reader, "#j * 1 first=1001 ~");
+	raw_expect(reader, "GAP room 1 1000 retention");
+	raw_send(raw, "#s SAY room id=1001\n%s", body_of(1001));
+	raw_expect(raw, "#s * 1001");
+	raw_expect(reader, "MSG room 1001 ~");
+	/* their files go with a checkpoint */
+	for (unsigned i = 1; directory_count(broker_path(broker, "state/rooms")) > 20; i++) {
+		say_many(raw, "other", i, i);
+		assert_true(clock_ms() < until);
+	}
+	broker_stop(broker);
+}
+
 /* Of all rooms, who has most gives. */
 static void test_disk_limit_of_all(void **state)
 {
@@ -426,6 +461,71 @@ static void test_no_files(void **state)
 	broker_stop(broker);
 }
 
+/* ---- checkpoints ---- */
+
+/* The newest file of the journal. */
+static unsigned journal_newest(const struct broker *broker)
+{
+	unsigned newest = 0, n;
+
+	for (n = 1; n < 1000; n++) {
+		char name[64];
+
+		snprintf(name, sizeof name, "state/journal-%016x", n);
+		if (file_exists(broker_path(broker, name)))
+			newest = n;
+	}
+	return newest;
+}
+
+/* What is on its way to the disk when a checkpoint is made is not in that: if it gets lost then,
+ * nobody said it. */
+static void test_checkpoint_in_between(void **state)
+{
+	struct broker *broker = shimmed_small_start();
+	char rooms[512], away[520], name[64];
+	uint64_t until = clock_ms() + DEADLINE_MS;
+	struct stat statbuf;
+	struct raw *raw;
+	unsigned newest;
+
+	snprintf(rooms, sizeof rooms, "%s", broker_path(broker, "state/rooms"));
+	snprintf(away, sizeof away, "%s.away", rooms);
+	raw = raw_hello(broker, "name=t3ster pub=abc");
+	say_many(raw, "room", 1, 1);
+	/* checkpoints fail, and are tried again, each time with a new file of the journal */
+	assert_int_equal(rename(rooms, away), 0);
+	say_many(raw, "room", 2, 100);
+	broker_expect(broker, "checkpoint failed ~");
+	disk_hang(broker);
+	newest = journal_newest(broker);
+	while (journal_newest(broker) == newest)
+		assert_true(clock_ms() < until);
+	/* the next one hangs: what is said now is behind it */
+	raw_send(raw, "#s SAY room id=101\nlost");
+	raw_send(raw, "#p PAST room last=1");
+	assert_int_equal(rename(away, rooms), 0);
+	disk_go_on(broker);
+	raw_expect(raw, "#s * 101");
+	raw_await(raw, "#p * 1");
+	raw_await_counter(raw, "checkpoints", 1);
+	newest = journal_newest(broker);
+	broker_kill9(broker);
+	raw_close_all();
+	/* as if it had never got there */
+	snprintf(name, sizeof name, "state/journal-%016x", newest);
+	assert_int_equal(stat(broker_path(broker, name), &statbuf), 0);
+	flip(broker_path(broker, name), 512 + 40);
+	small_spawn(broker, NULL);
+	raw = raw_hello(broker, "name=t3ster pub=abc");
+	raw_send(raw, "#s SAY room id=101\nagain");
+	raw_await(raw, "#s * 101");
+	raw_send(raw, "#p PAST room from=101");
+	raw_expect(raw, "#p + MSG room 101 ~\nagain");
+	raw_expect(raw, "#p * 1");
+	broker_stop(broker);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -433,12 +533,14 @@ int main(void)
 		TEST(test_times),
 		TEST(test_disk_limit),
 		TEST(test_lower_limit),
+		TEST(test_age),
 		TEST(test_disk_limit_of_all),
 		TEST(test_cache),
 		TEST(test_damaged),
 		TEST(test_reading_hangs),
 		TEST(test_reading_fails),
 		TEST(test_no_files),
+		TEST(test_checkpoint_in_between),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -214,6 +214,8 @@ static void refuse_while(struct broker *broker, const char *trouble, int error, 
 	raw_send(raw, "#1 SAY room id=1\none");
 	raw_expect(raw, "#1 * 1");
 	raw_expect(reader, "MSG room 1 ~\none");
+	raw_send(raw, "#0 SAY @t3ster\nmine");
+	raw_expect(raw, "#0 * 1");
 	snprintf(text, sizeof text, "%d", error);
 	file_write(broker_path(broker, trouble), text);
 	raw_send(raw, "#5 SEEN room 1"); /* this is tried again */
@@ -224,6 +226,8 @@ static void refuse_while(struct broker *broker, const char *trouble, int error, 
 	raw_expect(raw, "! %s SAY room id=3 ~", code);
 	raw_send(raw, "#4 SAY another\nlost");
 	raw_expect(raw, "#4 ! %s ~", code);
+	raw_send(raw, "#6 SAY @t3ster\nlost"); /* which one has read oneself, if it is said */
+	raw_expect(raw, "#6 ! %s ~", code);
 	raw_expect_quiet(reader);
 	broker_expect(broker, "storage failed");
 	disk_heal(broker, trouble);
@@ -231,6 +235,8 @@ static void refuse_while(struct broker *broker, const char *trouble, int error, 
 	raw_expect(raw, "#2 * 2");
 	raw_expect(reader, "MSG room 2 ~\ntwo");
 	broker_expect(broker, "storage works again");
+	raw_send(raw, "#8 SEEN @t3ster");
+	raw_expect(raw, "#8 * 1 ~");
 	restart(broker);
 	raw = raw_hello(broker, "name=t3ster pub=abc");
 	raw_send(raw, "#p PAST room");
