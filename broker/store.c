@@ -425,7 +425,8 @@ static void writer_dispatch(struct store *store)
 			batch_land(store, batch);
 		else
 			batch_return_notes(store, batch);
-		store->wants_new = false;
+		if (is_new) /* if it was not, the next one is */
+			store->wants_new = false;
 		batch_free(batch);
 		if (r < 0)
 			store_fail(store, r);
