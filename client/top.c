@@ -275,15 +275,16 @@ static void top_signal(struct top *top)
 
 static void top_key(struct top *top)
 {
-	char key;
-	ssize_t n = read(STDIN_FILENO, &key, 1);
+	char keys[256]; /* one that is held down is one look */
+	ssize_t n = read(STDIN_FILENO, keys, sizeof keys);
 
 	if (n <= 0)
 		top_leave(top, STATUS_SIGNAL + SIGHUP); /* the terminal is gone */
-	else if (key == 'q' || key == 'Q' || key == 'D' - '@')
-		top_leave(top, STATUS_OK);
 	else
-		top->next_ms = 0; /* any other: show it now */
+		top->next_ms = 0; /* any: show it now */
+	for (ssize_t i = 0; i < n; i++)
+		if (keys[i] == 'q' || keys[i] == 'Q' || keys[i] == 'D' - '@')
+			top_leave(top, STATUS_OK);
 }
 
 static void top_wait(struct top *top)
