@@ -110,8 +110,7 @@ int catalog_open(struct catalog *catalog, const char *directory, char why[static
 
 	*catalog = (struct catalog){ NULL };
 	snprintf(path, sizeof path, "%s/" CATALOG_NAME, directory);
-	r = sqlite3_open_v2(path, &catalog->db,
-		SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_NOFOLLOW, NULL);
+	r = sqlite3_open_v2(path, &catalog->db, SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE, NULL);
 	if (r != SQLITE_OK || sqlite3_exec(catalog->db,
 				      "PRAGMA locking_mode=EXCLUSIVE; PRAGMA journal_mode=TRUNCATE;"
 				      "PRAGMA synchronous=EXTRA; PRAGMA foreign_keys=ON;",

@@ -2,6 +2,7 @@
  * changed, and nothing is too much. */
 #include "broker/inspect.h"
 
+#include <errno.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <string.h>
@@ -34,7 +35,17 @@ static int inspection_open(struct inspection *inspection, const char *directory)
 		r = store_inspect(&inspection->store, &inspection->rooms, directory);
 	if (r == 0 || r == STORE_E_DAMAGED)
 		return r;
-	return r == STORE_E_HELD ? EX_TEMPFAIL : r == STORE_E_FOREIGN ? EX_NOPERM : EX_DATAERR;
+	switch (r) {
+	case STORE_E_HELD:
+		return EX_TEMPFAIL;
+	case STORE_E_FOREIGN:
+		return EX_CANTCREAT;
+	case -ENOENT:
+	case -ENOTDIR:
+		return EX_NOINPUT;
+	default:
+		return r < 0 ? EX_OSERR : EX_DATAERR;
+	}
 }
 
 static void inspection_close(struct inspection *inspection)

@@ -174,6 +174,9 @@ static int option_parse(struct broker_config *config, int option, char *argument
 	case OPTION_STATE:
 		if (!argument[0])
 			return usage("--state: the path is empty");
+		if (argument[0] == '-')
+			return usage(
+				"--state needs a directory; one of that name is ./%s", argument);
 		config->state = argument;
 		return 0;
 	default: /* OPTION_LIMITS */

@@ -436,15 +436,21 @@ static int directory_take(struct store *store)
 	store->lock = dir; /* it is locked itself */
 	if (fstat(dir, &statbuf) < 0)
 		return -errno;
-	if (statbuf.st_uid != geteuid() || (statbuf.st_mode & 022)) {
-		trace(TRACE_ERROR, "can not use %s: it belongs to uid %u, mode %03o", store->path,
-			statbuf.st_uid, statbuf.st_mode & 0777);
+	if (statbuf.st_uid != geteuid()) {
+		trace(TRACE_ERROR, "can not use %s: it belongs to uid %u", store->path,
+			statbuf.st_uid);
+		return STORE_E_FOREIGN;
+	}
+	if (statbuf.st_mode & 022) {
+		trace(TRACE_ERROR, "can not use %s: others may write to it, mode %04o; chmod 700",
+			store->path, statbuf.st_mode & 07777);
 		return STORE_E_FOREIGN;
 	}
 	if (flock(dir, LOCK_EX | LOCK_NB) < 0) {
-		trace(TRACE_ERROR,
-			"can not use %s: another broker does; say another --state, or --ephemeral",
-			store->path);
+		trace(TRACE_ERROR, "can not use %s: %s", store->path,
+			store->is_inspected
+				? "a broker does; stop it first"
+				: "another broker does; say another --state, or --ephemeral");
 		return STORE_E_HELD;
 	}
 	if (!store->is_inspected && mkdirat(dir, ARCHIVE_DIR, 0700) < 0 && errno != EEXIST)

@@ -441,8 +441,12 @@ static void keeper_dispatch(struct store *store)
 	struct job *job;
 
 	while ((job = worker_take(&store->keeper))) {
+		int before = store->checkpoint_error;
+
 		store->checkpoint = NULL;
 		store->checkpoint_error = checkpoint_finish(store, checkpoint_of(job));
+		if (before && !store->checkpoint_error)
+			trace(TRACE_INFO, "checkpoints work again");
 		if (store->checkpoint_error < 0) {
 			store->retry_at = store->rooms->users->now + STORE_RETRY_NS;
 			store->changed_at = store->rooms->users->now;

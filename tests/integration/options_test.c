@@ -22,6 +22,10 @@ static void test_wrong_options(void **state)
 		{ "--socket", "@" },
 		{ "--socket", "/tmp/" X100 "xxx" }, /* 108 bytes */
 		{ "--socket", "/" X100 X100 X100 },
+		{ "--state" },
+		{ "--state", "" },
+		{ "--state", "--ephemeral" },
+		{ "--state", "x", "--ephemeral" },
 		{ "--ctl" },
 		{ "--ctl", "" },
 		{ "--mode" },
