@@ -142,6 +142,9 @@ static int terminal_take(void)
 		return -errno;
 	mode = terminal.before;
 	mode.c_lflag &= ~(tcflag_t)(ICANON | ECHO);
+	/* Ctrl-C would throw away what was written, and a pseudo-terminal does not wake who waits
+	 * to write more then; the signal does not, either, for it is taken from a descriptor */
+	mode.c_lflag |= NOFLSH;
 	mode.c_cc[VMIN] = 1;
 	mode.c_cc[VTIME] = 0;
 	if (tcsetattr(STDIN_FILENO, TCSADRAIN, &mode) < 0)
