@@ -573,13 +573,15 @@ static uint64_t broker_patience(struct broker *broker)
 	wait = throttles_expire(&broker->users.throttled, now, session_wake);
 	/* and so are rings that have rested, however much else there is to do */
 	wait = MIN(wait, fastpath_patience(broker));
+	wait = MIN(wait, store_patience(&broker->store, now));
+	if (broker->is_stopping)
+		wait = MIN(wait, broker->stop_at - MIN(now, broker->stop_at));
 
 	/* a room is dirty here when a session ended behind broker_mark(): it was seen off */
 	if (!list_is_empty(&broker->reading) || !list_is_empty(&broker->sending) ||
 		!list_is_empty(&broker->rooms.dirty))
 		return 0;
 	wait = MIN(wait, rooms_expire(&broker->rooms, now));
-	wait = MIN(wait, store_patience(&broker->store, now));
 	wait = MIN(wait, admin_expire(&broker->admin, now));
 	if (broker->listener.is_paused)
 		wait = MIN(wait, broker->listener.resume_at - MIN(now, broker->listener.resume_at));
@@ -608,6 +610,7 @@ void broker_round(struct broker *broker, uint64_t timeout_ns)
 	if (broker->is_calm) { /* whether more came with the one packet */
 		broker->is_calm = false;
 		broker_serve(broker, &broker->reading, TURN_READ);
+		store_flush(&broker->store);
 	}
 	broker->is_calm =
 		broker->n_packets - n_packets == 1 && broker->rooms.n_records - n_records == 1;

@@ -463,8 +463,10 @@ static int output_find_log(struct bundle *bundle, struct cursor *cursor, struct 
 	int r;
 
 	r = room_log_at(room, cursor->at.seq, ret_log, &hole);
-	if (r == 0)
+	if (r == 0) { /* it may have stood there while that was in memory */
+		forget_place(cursor, *ret_log, &cursor->at);
 		return 0;
+	}
 	*ret_log = NULL;
 	if (r == CACHE_E_HOLE) {
 		r = output_send_gap(bundle, room, cursor->at.seq, hole.next - 1, "damaged");
@@ -474,8 +476,10 @@ static int output_find_log(struct bundle *bundle, struct cursor *cursor, struct 
 	}
 	/* who can not be served now is when it is tried again */
 	cursor->awaits_disk = true;
-	if (r == CACHE_E_WAIT && cache_fetch(room->stored->cache, room, cursor->at.seq, NULL) < 0)
+	if (r == CACHE_E_WAIT && cache_fetch(room->stored->cache, room, cursor->at.seq, NULL) < 0) {
 		cursor->awaits_disk = false;
+		bundle->n_frames += OUTPUT_TURN_FRAMES; /* in another turn, perhaps */
+	}
 	return 0;
 }
 

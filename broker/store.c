@@ -159,6 +159,8 @@ void store_adopt(struct store *store, struct room *room, struct stored *stored)
 	stored->id = room->id;
 	stored->oldest_file = stored->file_number = room->log.oldest_number;
 	stored->cache = &store->cache;
+	/* nothing of it is taken from memory before it is known what is in files */
+	room->log.keep_from = stored->file_number;
 	room->stored = stored;
 	list_unlink(&room->idle_link); /* it is not forgotten because nobody looks at it */
 }
@@ -233,23 +235,27 @@ void store_forget(struct store *store, struct room *room)
 
 /* ---- who has to wait ---- */
 
+/* Memory has more of what is in no file than it should. */
+static bool store_is_over(const struct store *store)
+{
+	return store->rooms->log_bytes > store->rooms->settings->limit[LIMIT_LOG_BYTES] +
+						 STORE_CHOKE_FACTOR * store->journal.max_bytes;
+}
+
 bool store_must_wait(struct store *store, const struct room *room)
 {
 	return room->stored &&
 	       (room->stored->held >=
 			       MIN((uint64_t)STORE_ROOM_HELD_MAX,
 				       store->rooms->settings->limit[LIMIT_ROOM_BYTES] / 8) ||
-		       room->owner->account->held_bytes >= STORE_ACCOUNT_HELD_MAX);
+		       room->owner->account->held_bytes >= STORE_ACCOUNT_HELD_MAX ||
+		       /* a checkpoint is slow, and makes room */
+		       ((store->checkpoint || store->wants_new) && store_is_over(store)));
 }
 
 int store_is_choked(const struct store *store)
 {
-	const uint64_t *limit = store->rooms->settings->limit;
-
-	return store->rooms->log_bytes > limit[LIMIT_LOG_BYTES] +
-						 STORE_CHOKE_FACTOR * store->journal.max_bytes
-		       ? store->checkpoint_error
-		       : 0;
+	return store_is_over(store) ? store->checkpoint_error : 0;
 }
 
 void store_wait(struct store *store, struct session *session)
@@ -453,6 +459,7 @@ static void keeper_dispatch(struct store *store)
 		} else {
 			store->n_checkpoints++;
 		}
+		store_wake(store);
 	}
 }
 

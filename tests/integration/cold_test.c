@@ -142,6 +142,44 @@ static void test_more_than_memory(void **state)
 	broker_stop(broker);
 }
 
+/* Who stood still in what was in memory goes on in what is on the disk. */
+static void test_stood_still(void **state)
+{
+	struct broker *broker = small_start(NULL);
+	struct raw *raw = raw_hello(broker, "name=t3ster pub=abc"), *slow[3];
+
+	for (unsigned i = 0; i < ARRAY_LEN(slow); i++) {
+		slow[i] = raw_hello(broker, i == 1 ? "name=r3ader" : "name=r3ader batch");
+		raw_send(slow[i], "#j JOIN room");
+		raw_expect(slow[i], "#j * ~");
+	}
+	say_many(raw, "room", 1, MANY);
+	await_cold(raw);
+	for (unsigned i = 0; i < ARRAY_LEN(slow); i++)
+		expect_stream(slow[i], 1, MANY);
+	broker_stop(broker);
+}
+
+/* What the journal alone has is not too much for memory: it is in no file. */
+static void test_replayed(void **state)
+{
+	struct broker *broker = broker_new();
+	struct raw *raw;
+
+	stored_spawn(broker, NULL, NULL);
+	raw = raw_hello(broker, "name=t3ster pub=abc");
+	say_many(raw, "small", 1, 2);
+	say_many(raw, "room", 1, MANY);
+	broker_kill9(broker);
+	raw_close_all();
+	small_spawn(broker, "log-bytes=1M");
+	raw = raw_hello(broker, "name=t3ster pub=abc");
+	expect_past(raw, 1, MANY);
+	raw_send(raw, "#p PAST small");
+	raw_await(raw, "#p * 2");
+	broker_stop(broker);
+}
+
 /* Where a time was is found wherever it is. */
 static void test_times(void **state)
 {
@@ -530,6 +568,8 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		TEST(test_more_than_memory),
+		TEST(test_stood_still),
+		TEST(test_replayed),
 		TEST(test_times),
 		TEST(test_disk_limit),
 		TEST(test_lower_limit),

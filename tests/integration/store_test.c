@@ -601,6 +601,27 @@ static void test_names(void **state)
 	broker_stop(broker);
 }
 
+/* What comes with another packet, after a lone one, is stored as soon. */
+static void test_two_at_once(void **state)
+{
+	struct broker *broker = stored_start();
+	struct raw *raw = raw_hello(broker, "name=t3ster");
+
+	raw_send(raw, "#j JOIN quick mode=ephemeral");
+	raw_expect(raw, "#j * ~");
+	for (unsigned i = 1; i <= 20; i++) {
+		raw_send(raw, "SAY quick\nx");
+		raw_expect(raw, "MSG quick %u ~", i);
+		broker_signal(broker, SIGSTOP);
+		raw_send(raw, "#p PING");
+		raw_send(raw, "#s SAY room\nx");
+		broker_signal(broker, SIGCONT);
+		raw_expect(raw, "#p *");
+		raw_expect(raw, "#s * %u", i);
+	}
+	broker_stop(broker);
+}
+
 /* ---- where ---- */
 
 /* A broker that is not told where to store, but in its environment. */
@@ -672,6 +693,7 @@ int main(void)
 		TEST(test_retention),
 		TEST(test_stop_while_it_hangs),
 		TEST(test_inspect),
+		TEST(test_two_at_once),
 		TEST(test_names),
 		TEST(test_usual_place),
 	};
