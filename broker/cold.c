@@ -70,6 +70,17 @@ size_t cold_find_time(const struct cold *cold, uint64_t time)
 	return low > 0 ? low - 1 : cold->n;
 }
 
+uint64_t cold_recent(const struct cold *cold, uint64_t bytes)
+{
+	uint64_t from = cold->n > 0 ? cold->segments[cold->n - 1].next : 0;
+
+	for (size_t i = cold->n; i > 0 && cold->segments[i - 1].used <= bytes; i--) {
+		bytes -= cold->segments[i - 1].used;
+		from = cold->segments[i - 1].first;
+	}
+	return from;
+}
+
 struct segment_image cold_image(const struct cold_segment *segment)
 {
 	return (struct segment_image){

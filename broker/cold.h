@@ -34,5 +34,9 @@ size_t cold_find(const struct cold *cold, uint64_t seq);
 /* The last that begins before TIME ns; n when there is none. */
 size_t cold_find_time(const struct cold *cold, uint64_t time);
 
+/* The number from which on what is here has at most so many BYTES; that behind it all if the newest
+ * segment alone has more, 0 when there is none. */
+uint64_t cold_recent(const struct cold *cold, uint64_t bytes);
+
 /* What log_restore() and archive_read() want to know. */
 struct segment_image cold_image(const struct cold_segment *segment);

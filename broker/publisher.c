@@ -5,6 +5,8 @@
 #include <stdlib.h>
 
 #include "broker/cache.h"
+#include "broker/cold.h"
+#include "broker/store.h"
 #include "protocol/frame.h"
 #include "protocol/limits.h"
 
@@ -138,6 +140,9 @@ int room_find_message(struct room *room, const struct publisher *publisher,
 	uint64_t uid;
 	int n;
 
+	/* each look begins anew when something had to be read back: it must all be there then */
+	if (room->stored)
+		seq = MAX(seq, cold_recent(&room->stored->cold, CACHE_BYTES / 4));
 	if (value == publisher->id) {
 		*ret_seq = publisher->seq;
 		return ROOM_E_DUPLICATE;
