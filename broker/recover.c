@@ -209,6 +209,7 @@ static int replay_room(
 {
 	struct store_room room;
 	struct catalog_room row = { .id = entry->room, .next = 1 };
+	int r;
 
 	if (recovery_find(recovery, entry->room))
 		return 0;
@@ -222,7 +223,10 @@ static int replay_room(
 	row.party[1] = room.party[1];
 	if (row.target_len > row.key.len || row.target_len > TARGET_LEN_MAX)
 		return STORE_E_STATE;
-	return recovery_add(recovery, &row);
+	r = recovery_add(recovery, &row);
+	if (r == 0) /* only the journal knows of it, which goes with the next checkpoint */
+		recovery_find(recovery, row.id)->is_changed = true;
+	return r;
 }
 
 static int replay_records(struct recovery *recovery, struct restored *restored,
