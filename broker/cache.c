@@ -119,8 +119,8 @@ int room_log_at(struct room *room, uint64_t seq, struct log **ret_log, struct ho
 int cache_fetch(struct cache *cache, struct room *room, uint64_t seq, struct session *session)
 {
 	struct cold *cold = &room->stored->cold;
-	const struct cold_segment *segment = &cold->segments[cold_find(cold, seq)];
-	struct entry *entry = cache_find(cache, room->stored, segment->number);
+	const struct segment_image *image = &cold->segments[cold_find(cold, seq)];
+	struct entry *entry = cache_find(cache, room->stored, image->number);
 
 	if (!entry) {
 		entry = calloc(1, sizeof *entry);
@@ -129,7 +129,7 @@ int cache_fetch(struct cache *cache, struct room *room, uint64_t seq, struct ses
 		entry->job.work = entry_work;
 		entry->cache = cache;
 		entry->stored = stored_ref(room->stored);
-		entry->image = cold_image(segment);
+		entry->image = *image;
 		log_init(&entry->log);
 		list_init(&entry->waiters);
 		list_append(&cache->entries, &entry->link);

@@ -9,20 +9,16 @@
 
 int cold_add(struct cold *cold, const struct segment_image *image)
 {
-	struct cold_segment *segments =
+	struct segment_image *segments =
 		array_more(cold->segments, cold->n, &cold->size, sizeof *segments);
 
 	if (!segments)
 		return -ENOMEM;
 	cold->segments = segments;
-	segments[cold->n++] = (struct cold_segment){
-		.number = image->number,
-		.size = image->size,
-		.used = image->used,
-		.first = image->first,
-		.next = image->next,
-		.time = image->time,
-	};
+	segments[cold->n] = *image;
+	segments[cold->n].data = NULL;
+	segments[cold->n].segment = NULL;
+	cold->n++;
 	cold->bytes += image->used;
 	return 0;
 }
@@ -79,16 +75,4 @@ uint64_t cold_recent(const struct cold *cold, uint64_t bytes)
 		from = cold->segments[i - 1].first;
 	}
 	return from;
-}
-
-struct segment_image cold_image(const struct cold_segment *segment)
-{
-	return (struct segment_image){
-		.number = segment->number,
-		.size = segment->size,
-		.used = segment->used,
-		.first = segment->first,
-		.next = segment->next,
-		.time = segment->time,
-	};
 }

@@ -10,14 +10,8 @@
 
 #include "broker/log.h"
 
-struct cold_segment {
-	uint32_t number, size, used;
-	uint64_t first, next; /* of its records */
-	uint64_t time;        /* of the first */
-};
-
 struct cold {
-	struct cold_segment *segments;
+	struct segment_image *segments; /* without their data */
 	size_t n, size;
 	uint64_t bytes; /* of them all, used */
 };
@@ -37,6 +31,3 @@ size_t cold_find_time(const struct cold *cold, uint64_t time);
 /* The number from which on what is here has at most so many BYTES; that behind it all if the newest
  * segment alone has more, 0 when there is none. */
 uint64_t cold_recent(const struct cold *cold, uint64_t bytes);
-
-/* What log_restore() and archive_read() want to know. */
-struct segment_image cold_image(const struct cold_segment *segment);

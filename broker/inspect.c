@@ -66,7 +66,7 @@ static unsigned room_each_log(
 	unsigned n_damaged = 0;
 
 	for (size_t i = 0; i < cold->n; i++) {
-		struct segment_image image = cold_image(&cold->segments[i]);
+		struct segment_image image = cold->segments[i];
 		struct log log;
 		char *data;
 

@@ -130,7 +130,7 @@ static int restored_read(struct recovery *recovery, struct restored *restored)
 
 	if (cold->n == 0 || cold->segments[cold->n - 1].used > RECENT_BYTES)
 		return 0;
-	image = cold_image(&cold->segments[cold->n - 1]);
+	image = cold->segments[cold->n - 1];
 	stored_drop_cold(restored->stored, cold->n - 1);
 	r = log_restore(&restored->room->log, &image, &data);
 	if (r < 0)

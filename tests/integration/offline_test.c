@@ -8,14 +8,6 @@
 
 #define NOBODY 65534
 
-static struct terminal *start_named(const struct broker *broker, const char *name)
-{
-	struct terminal *terminal = terminal_start(broker, 80, "--name", name);
-
-	terminal_expect_typing(terminal, "lobby> ", 7);
-	return terminal;
-}
-
 /* One is away, the other writes to them, the broker is killed and started again: at their next
  * terminal they are told what is unread, read it, and at another one it is read. */
 static void test_away(void **state)
@@ -27,7 +19,7 @@ static void test_away(void **state)
 	if (geteuid() != 0)
 		SKIP("only root has two users");
 	broker = stored_start();
-	alice = start_named(broker, "al1ce");
+	alice = terminal_start_named(broker, "al1ce");
 	terminal_type(alice, "QUIT\r");
 	terminal_expect_exit(alice, 0);
 	bob = raw_hello_as(broker, NOBODY, "name=b0b");
@@ -37,12 +29,12 @@ static void test_away(void **state)
 	raw_expect(bob, "#s * 2");
 	restart(broker);
 	program_check(broker, 0, "", "@b0b 2\n", "", "--name", "al1ce", "unread");
-	alice = start_named(broker, "al1ce");
+	alice = terminal_start_named(broker, "al1ce");
 	terminal_wait(alice, "-- conversations: @b0b (2 unread); /join @NAME shows one");
 	terminal_type(alice, "/join @b0b\r");
 	terminal_wait(alice, ": the train is late");
 	terminal_wait(alice, ": start without me");
-	again = start_named(broker, "al1ce");
+	again = terminal_start_named(broker, "al1ce");
 	terminal_wait(again, "-- conversations: @b0b; /join @NAME shows one");
 	program_check(broker, 1, "", "", "", "--name", "al1ce", "unread");
 	/* and stays so */

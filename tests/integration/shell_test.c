@@ -11,20 +11,12 @@
 
 #define NOBODY 65534
 
-static struct terminal *start_named(const struct broker *broker, const char *name)
-{
-	struct terminal *terminal = terminal_start(broker, 80, "--name", name);
-
-	terminal_expect_typing(terminal, "lobby> ", 7);
-	return terminal;
-}
-
 /* ---- commands ---- */
 
 static void test_rooms(void **state)
 {
 	struct broker *broker = broker_start(NULL);
-	struct terminal *alice = start_named(broker, "al1ce");
+	struct terminal *alice = terminal_start_named(broker, "al1ce");
 	struct raw *bob = raw_join(broker, "name=b0b", "build.ci");
 
 	raw_send(bob, "SAY build.ci\nearlier");
@@ -105,7 +97,7 @@ static void test_unread(void **state)
 	raw_expect(bob, "#s * 1");
 	raw_send(bob, "#s SAY @al1ce\ntwo");
 	raw_expect(bob, "#s * 2");
-	alice = start_named(broker, "al1ce");
+	alice = terminal_start_named(broker, "al1ce");
 	terminal_wait(alice, "-- conversations: @b0b (2 unread); /join @NAME shows one");
 	raw_send(own, "#s SEEN @b0b");
 	raw_expect(own, "#s * 0 other=2");
@@ -114,7 +106,7 @@ static void test_unread(void **state)
 	terminal_type(alice, "/join @b0b\r");
 	terminal_wait(alice, ": two");
 	raw_await(bob, "SEEN @al1ce+b0b al1ce 0 ~ seq=2");
-	again = start_named(broker, "al1ce");
+	again = terminal_start_named(broker, "al1ce");
 	terminal_wait(again, "-- conversations: @b0b; /join @NAME shows one");
 	/* as it comes */
 	raw_send(bob, "SAY @al1ce\nthree");
@@ -148,7 +140,7 @@ static void test_wrong_commands(void **state)
 		{ "/history soon", "'soon' is no number and no time" },
 	};
 	struct broker *broker = broker_start(NULL);
-	struct terminal *alice = start_named(broker, "al1ce");
+	struct terminal *alice = terminal_start_named(broker, "al1ce");
 
 	for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
 		terminal_type(alice, "%s\r", rows[i].typed);
@@ -171,8 +163,8 @@ static void test_wrong_commands(void **state)
 static void test_direct_and_wall(void **state)
 {
 	struct broker *broker = broker_start(NULL);
-	struct terminal *alice = start_named(broker, "al1ce");
-	struct terminal *bob = start_named(broker, "b0b"), *again;
+	struct terminal *alice = terminal_start_named(broker, "al1ce");
+	struct terminal *bob = terminal_start_named(broker, "b0b"), *again;
 
 	terminal_type(alice, "/msg b0b psst\r");
 	terminal_wait_count(bob, "[@al1ce] al1ce", 1);
@@ -194,7 +186,7 @@ static void test_direct_and_wall(void **state)
 	/* a conversation is named to who comes back */
 	terminal_type(bob, "QUIT\r");
 	terminal_expect_exit(bob, 0);
-	again = start_named(broker, "b0b");
+	again = terminal_start_named(broker, "b0b");
 	terminal_wait(again, "-- conversations: @al1ce; /join @NAME shows one");
 	terminal_type(again, "/join @al1ce\r");
 	terminal_wait_count(again, ": nothing", 1);
@@ -205,7 +197,7 @@ static void test_completion(void **state)
 {
 	struct broker *broker = broker_start(NULL);
 	struct raw *bob = raw_join(broker, "name=b0b-the-builder", "build.ci.nightly");
-	struct terminal *alice = start_named(broker, "al1ce");
+	struct terminal *alice = terminal_start_named(broker, "al1ce");
 
 	terminal_type(alice, "/jo\t");
 	terminal_expect_typing(alice, "lobby> /join ", 13);
@@ -241,7 +233,7 @@ static void test_completion(void **state)
 static void test_editing_keys(void **state)
 {
 	struct broker *broker = broker_start(NULL);
-	struct terminal *alice = start_named(broker, "al1ce");
+	struct terminal *alice = terminal_start_named(broker, "al1ce");
 
 	terminal_type(alice, "first\r");
 	terminal_wait_count(alice, ": first", 1);
@@ -269,8 +261,8 @@ static void test_editing_keys(void **state)
 static void test_stop(void **state)
 {
 	struct broker *broker = broker_start(NULL);
-	struct terminal *alice = start_named(broker, "al1ce");
-	struct terminal *bob = start_named(broker, "b0b");
+	struct terminal *alice = terminal_start_named(broker, "al1ce");
+	struct terminal *bob = terminal_start_named(broker, "b0b");
 
 	terminal_type(alice, "STOP\r");
 	terminal_wait(alice, "1 other session is connected");
@@ -297,7 +289,7 @@ static void test_stop(void **state)
 	/* alone, nobody is asked */
 	broker_spawn_here(broker, NULL);
 	broker_wait_ready(broker);
-	alice = start_named(broker, "al1ce");
+	alice = terminal_start_named(broker, "al1ce");
 	terminal_type(alice, "STOP\r");
 	terminal_expect_exit(alice, 0);
 	broker_expect_exit(broker, 0);
@@ -329,7 +321,7 @@ static void test_ways_out(void **state)
 
 	for (size_t i = 0; i < ARRAY_LEN(ways); i++) {
 		struct broker *broker = broker_start(NULL);
-		struct terminal *alice = start_named(broker, "al1ce");
+		struct terminal *alice = terminal_start_named(broker, "al1ce");
 
 		assert_false(terminal_is_restored(alice));
 		assert_true(alice->emulator.pastes);
@@ -350,7 +342,7 @@ static void test_ways_out(void **state)
 static void test_keys_that_do_not_leave(void **state)
 {
 	struct broker *broker = broker_start(NULL);
-	struct terminal *alice = start_named(broker, "al1ce");
+	struct terminal *alice = terminal_start_named(broker, "al1ce");
 
 	terminal_type(alice, "abc\033[D%c", CTRL('d')); /* with a line it deletes */
 	terminal_expect_typing(alice, "lobby> ab", 9);
@@ -387,7 +379,7 @@ static void test_keys_that_do_not_leave(void **state)
 static void test_kicked(void **state)
 {
 	struct broker *broker = broker_start(NULL);
-	struct terminal *alice = start_named(broker, "al1ce");
+	struct terminal *alice = terminal_start_named(broker, "al1ce");
 
 	terminal_type(alice, "half a line");
 	terminal_wait(alice, "half a line");
@@ -400,7 +392,7 @@ static void test_kicked(void **state)
 static void test_window_is_closed(void **state)
 {
 	struct broker *broker = broker_start(NULL);
-	struct terminal *alice = start_named(broker, "al1ce");
+	struct terminal *alice = terminal_start_named(broker, "al1ce");
 
 	terminal_hang_up(alice);
 	terminal_expect_exit(alice, 128 + SIGHUP);
@@ -450,8 +442,8 @@ static void test_stopped_and_continued(void **state)
 static void test_broker_is_killed(void **state)
 {
 	struct broker *broker = broker_start(NULL);
-	struct terminal *alice = start_named(broker, "al1ce");
-	struct terminal *bob = start_named(broker, "b0b");
+	struct terminal *alice = terminal_start_named(broker, "al1ce");
+	struct terminal *bob = terminal_start_named(broker, "b0b");
 
 	terminal_type(alice, "before\r");
 	terminal_wait_count(bob, ": before", 1);
@@ -542,7 +534,7 @@ static void test_broker_of_another(void **state)
 		strstr(file_read(broker_path(broker, "state/chat-client/brokers")), "65534 "));
 
 	/* once is enough */
-	alice = start_named(broker, "al1ce");
+	alice = terminal_start_named(broker, "al1ce");
 	assert_int_equal(terminal_count(alice, "[y/N]"), 0);
 	assert_int_equal(script_status(broker, "ping"), 0);
 
@@ -587,7 +579,7 @@ static void test_broker_of_another(void **state)
 	broker->uid = geteuid();
 	broker_spawn_here(broker, NULL);
 	broker_wait_ready(broker);
-	alice = start_named(broker, "al1ce");
+	alice = terminal_start_named(broker, "al1ce");
 	broker_stop(broker);
 	terminal_wait(alice, "the broker was stopped");
 	broker->uid = 65534;

@@ -360,3 +360,11 @@ void terminal_expect_exit(struct terminal *terminal, int status)
 		terminal_fail(terminal, "bracketed paste is %s, the cursor in column %u",
 			terminal->emulator.pastes ? "on" : "off", terminal->emulator.x);
 }
+
+struct terminal *terminal_start_named(const struct broker *broker, const char *name)
+{
+	struct terminal *terminal = terminal_start(broker, 80, "--name", name);
+
+	terminal_expect_typing(terminal, "lobby> ", 7);
+	return terminal;
+}

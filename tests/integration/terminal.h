@@ -50,6 +50,9 @@ struct terminal *terminal_start_with(const struct broker *broker,
 #define terminal_start(broker, width, ...)                                                         \
 	terminal_start_as(broker, (&(struct terminal_config){ .columns = (width) }), __VA_ARGS__)
 
+/* The same as NAME, in 80 columns; it waits to be typed at. */
+struct terminal *terminal_start_named(const struct broker *broker, const char *name);
+
 /* Close the keyboard and the screen, as when a window is closed. */
 void terminal_hang_up(struct terminal *terminal);
 
