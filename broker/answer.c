@@ -13,6 +13,7 @@
 static const char *const code_names[] = {
 	[CODE_AGAIN] = "AGAIN",
 	[CODE_ARGS] = "ARGS",
+	[CODE_CHANGED] = "CHANGED",
 	[CODE_DENIED] = "DENIED",
 	[CODE_FRAME] = "FRAME",
 	[CODE_IO] = "IO",

@@ -10,6 +10,7 @@ struct session;
 enum code {
 	CODE_AGAIN,
 	CODE_ARGS,
+	CODE_CHANGED,
 	CODE_DENIED,
 	CODE_FRAME,
 	CODE_IO,

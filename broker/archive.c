@@ -128,6 +128,21 @@ int archive_read(int dir, uint64_t room, const struct segment_image *image, char
 	return r;
 }
 
+int archive_restore(int dir, uint64_t room, const struct segment_image *image, struct log *log)
+{
+	char *data;
+	int r;
+
+	r = log_restore(log, image, &data);
+	if (r == 0)
+		r = archive_read(dir, room, image, data);
+	if (r == 0 && log_restored(log, image))
+		r = ARCHIVE_E_BROKEN;
+	if (r)
+		log_deinit(log);
+	return r;
+}
+
 void archive_remove(int dir, uint64_t room, uint32_t from, uint32_t to)
 {
 	char name[NAME_MAX_LEN];

@@ -26,6 +26,10 @@ enum {
 /* Read its USED bytes to DATA. Returns 0, an outcome or -errno. */
 int archive_read(int dir, uint64_t room, const struct segment_image *image, char *data);
 
+/* Have the segment back, each record as it was written, in LOG, which is empty and stays so unless
+ * this returns 0. As archive_read(), or -ENOMEM. */
+int archive_restore(int dir, uint64_t room, const struct segment_image *image, struct log *log);
+
 /* Remove the files of the segments from number FROM to number TO. */
 void archive_remove(int dir, uint64_t room, uint32_t from, uint32_t to);
 

@@ -18,7 +18,7 @@ void batch_free(struct batch *batch)
 	}
 	free(batch->slices);
 	free(batch->parts);
-	free(batch->notes);
+	notes_clear(&batch->notes);
 	free(batch);
 }
 
@@ -61,16 +61,35 @@ static struct slice *batch_slice(struct batch *batch)
 	return &slices[batch->n_slices];
 }
 
-static bool batch_add_notes(struct batch *batch, size_t len)
+/* Rooms that the disk does not know come before what is to be known of them. */
+static bool batch_take_notes(struct batch *batch, struct store *store)
 {
-	for (size_t at = 0; at < len;) {
+	list_for_each (link, &store->unknown) {
+		struct stored *stored = container_of(link, struct stored, unknown_link);
+
+		if (stored->batch > 0)
+			continue;
+		if (stored_note(stored, &batch->notes) < 0)
+			return false;
+		stored->batch = batch->number;
+	}
+	return notes_join(&batch->notes, &store->notes) == 0;
+}
+
+static bool batch_add_notes(struct batch *batch, struct store *store)
+{
+	struct journal_entry entry;
+	const char *payload;
+	size_t at = 0;
+
+	if (!batch_take_notes(batch, store))
+		return false;
+	while (notes_next(&batch->notes, &at, &entry, &payload)) {
 		struct journal_part *part = batch_part(batch);
 
 		if (!part)
 			return false;
-		memcpy(&part->entry, batch->notes + at, sizeof part->entry);
-		part->payload = batch->notes + at + sizeof part->entry;
-		at += sizeof part->entry + ((part->entry.len + 7) & ~(size_t)7);
+		*part = (struct journal_part){ .entry = entry, .payload = payload };
 	}
 	return true;
 }
@@ -94,7 +113,8 @@ static bool batch_add_room(struct batch *batch, struct stored *stored)
 			.kind = JOURNAL_RECORDS,
 			.room = stored->id,
 			.seq = stored->at.seq };
-		*slice = (struct slice){ stored_ref(stored), log_pin(&stored->at), next, len };
+		*slice = (struct slice){ stored_ref(stored), segment_pin(stored->at.segment), next,
+			len };
 		batch->n_slices++;
 		stored->at = next;
 	}
@@ -104,7 +124,6 @@ static bool batch_add_room(struct batch *batch, struct stored *stored)
 struct batch *batch_new(struct store *store)
 {
 	struct batch *batch = calloc(1, sizeof *batch);
-	size_t notes_len = store->notes_len;
 
 	if (!batch)
 		return NULL;
@@ -112,9 +131,7 @@ struct batch *batch_new(struct store *store)
 	batch->store = store;
 	batch->number = store->building;
 	batch->is_new = store->wants_new;
-	batch->notes = TAKE(store->notes);
-	store->notes_len = store->notes_size = 0;
-	if (!batch_add_notes(batch, notes_len))
+	if (!batch_add_notes(batch, store))
 		goto fail;
 	list_for_each (link, &store->dirty) {
 		struct stored *stored = container_of(link, struct stored, dirty_link);
@@ -125,29 +142,6 @@ struct batch *batch_new(struct store *store)
 	}
 	return batch;
 fail:
-	store->notes = TAKE(batch->notes);
-	store->notes_len = store->notes_size = notes_len;
 	batch_free(batch);
 	return NULL;
-}
-
-void batch_return_notes(struct store *store, struct batch *batch)
-{
-	size_t len = 0;
-	char *notes;
-
-	for (size_t i = 0; i < batch->n_parts && batch->notes; i++)
-		if (batch->parts[i].entry.kind != JOURNAL_RECORDS)
-			len += sizeof batch->parts[i].entry +
-			       ((batch->parts[i].entry.len + 7) & ~(size_t)7);
-	if (len == 0)
-		return;
-	notes = realloc(batch->notes, len + store->notes_len);
-	if (!notes)
-		return;
-	batch->notes = NULL;
-	memcpy(notes + len, store->notes ? store->notes : "", store->notes_len);
-	free(store->notes);
-	store->notes = notes;
-	store->notes_len = store->notes_size = len + store->notes_len;
 }

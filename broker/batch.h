@@ -10,6 +10,7 @@
 
 #include "broker/journal.h"
 #include "broker/log.h"
+#include "broker/notes.h"
 #include "broker/worker.h"
 
 struct store;
@@ -32,7 +33,7 @@ struct batch {
 	size_t n_parts, parts_size;
 	struct slice *slices;
 	size_t n_slices, slices_size;
-	char *notes; /* what the first parts refer to */
+	struct notes notes; /* what the first parts refer to */
 	int result;
 	uint64_t generation, journal_len; /* where it went, and what that has now */
 };
@@ -46,7 +47,3 @@ static inline struct batch *batch_of(struct job *job)
 {
 	return container_of(job, struct batch, job);
 }
-
-/* It failed. What it said of rooms and marks holds still: it is tried again, before what came
- * since. */
-void batch_return_notes(struct store *store, struct batch *batch);

@@ -17,6 +17,7 @@
 #include "broker/ipc.h"
 #include "broker/notify.h"
 #include "broker/reader.h"
+#include "broker/retain.h"
 #include "broker/session.h"
 #include "broker/trace.h"
 
@@ -91,6 +92,7 @@ unsigned broker_stats(const struct broker *broker, admin_output_fn *output, void
 struct text broker_room_row(const struct broker *broker, const struct room *room, char *row)
 {
 	struct text target = room_target(room);
+	char words[ROOM_WORDS_MAX];
 	int n;
 
 	n = snprintf(row, BROKER_ROW_MAX,
@@ -98,7 +100,7 @@ struct text broker_room_row(const struct broker *broker, const struct room *room
 		target.data, room->n_cursors, (unsigned long)room_first(room),
 		(unsigned long)log_end(&room->log), (unsigned long)room->log.bytes,
 		room->owner->uid, meter_rate(&room->appended, broker->users.second),
-		room_mode_words(&broker->rooms, room));
+		room_words(&broker->rooms, room, words));
 	return (struct text){ row, (size_t)n };
 }
 
@@ -201,7 +203,10 @@ static void keeper_ready(struct watch *watch, uint32_t events)
 
 static void fetcher_ready(struct watch *watch, uint32_t events)
 {
-	store_dispatch(&container_of(watch, struct broker, fetcher)->store);
+	struct broker *broker = container_of(watch, struct broker, fetcher);
+
+	cache_trim(&broker->store.cache);
+	errands_dispatch(&broker->errands);
 }
 
 /* A name went to its Unix user: whoever spoke under it before does not any more. */
@@ -290,7 +295,7 @@ static int broker_open_store(struct broker *broker)
 {
 	int r;
 
-	r = store_init(&broker->store, &broker->rooms, broker->config->state,
+	r = store_init(&broker->store, &broker->rooms, &broker->errands, broker->config->state,
 		broker->settings.limit[LIMIT_JOURNAL_BYTES], broker->loop.look.limit_ns);
 	if (r)
 		return r == STORE_E_HELD      ? BROKER_E_HELD
@@ -302,9 +307,6 @@ static int broker_open_store(struct broker *broker)
 	r = broker_watch(broker, &broker->writer, broker->store.writer.fd, writer_ready);
 	if (r == 0)
 		r = broker_watch(broker, &broker->keeper, broker->store.keeper.fd, keeper_ready);
-	if (r == 0)
-		r = broker_watch(
-			broker, &broker->fetcher, broker->store.cache.worker.fd, fetcher_ready);
 	return r;
 }
 
@@ -322,6 +324,7 @@ int broker_init(struct broker *broker, const struct broker_config *config)
 	list_init(&broker->ringing);
 	list_init(&broker->resting);
 	list_init(&broker->feeds);
+	list_init(&broker->found);
 	list_init(&broker->ended);
 	list_init(&broker->sending);
 	list_init(&broker->closing);
@@ -336,6 +339,11 @@ int broker_init(struct broker *broker, const struct broker_config *config)
 		r = users_init(&broker->users, &broker->settings);
 	if (r == 0)
 		r = broker_watch(broker, &broker->names, broker->users.nss.worker.fd, names_ready);
+	if (r == 0)
+		r = errands_init(&broker->errands, &broker->users);
+	if (r == 0)
+		r = broker_watch(
+			broker, &broker->fetcher, broker->errands.worker.fd, fetcher_ready);
 	if (r < 0)
 		trace(TRACE_ERROR, "can not start: %s", strerror(-r));
 	if (r)
@@ -394,6 +402,7 @@ void broker_deinit(struct broker *broker)
 			session_end(container_of(link, struct session, sessions_link));
 		broker_finish_rings(broker);
 		broker_free_gone(broker);
+		errands_deinit(&broker->errands, STORE_LAST_NS);
 		store_deinit(&broker->store);
 		rooms_deinit(&broker->rooms);
 		/* on -EBUSY its thread still works on rows that we leave to the exit */
@@ -574,6 +583,7 @@ static uint64_t broker_patience(struct broker *broker)
 	/* and so are rings that have rested, however much else there is to do */
 	wait = MIN(wait, fastpath_patience(broker));
 	wait = MIN(wait, store_patience(&broker->store, now));
+	wait = MIN(wait, rooms_age(&broker->rooms, now));
 	if (broker->is_stopping)
 		wait = MIN(wait, broker->stop_at - MIN(now, broker->stop_at));
 

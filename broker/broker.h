@@ -17,6 +17,7 @@
 #include "broker/list.h"
 #include "broker/listener.h"
 #include "broker/loop.h"
+#include "broker/errand.h"
 #include "broker/room.h"
 #include "broker/settings.h"
 #include "broker/store.h"
@@ -52,11 +53,13 @@ struct broker {
 	struct users users;
 	struct rooms rooms;
 	struct store store;
-	struct watch writer, keeper, fetcher; /* its workers' descriptors */
+	struct errands errands;
+	struct watch writer, keeper, fetcher; /* descriptors of their workers */
 
 	struct list sessions, closing, gone;
 	struct list reading, ringing, sending; /* turns of the accounts that have any */
 	struct list resting;                   /* fast paths; see fastpath.h */
+	struct list found;                     /* searches that were done, see find.h */
 	struct list feeds, ended;              /* rings, all of them and those to be freed */
 	uint64_t next_session, n_sessions;
 
@@ -96,7 +99,7 @@ struct broker {
 #define BROKER_PACKET_NS (UINT64_C(400000))
 
 /* One row of ROOMS. */
-#define BROKER_ROW_MAX 320
+#define BROKER_ROW_MAX 384
 
 enum {
 	BROKER_E_FOREIGN = 1, /* a path that it needs is somebody else's */

@@ -9,6 +9,7 @@
 
 #include "broker/archive.h"
 #include "broker/cursor.h"
+#include "broker/errand.h"
 #include "broker/room.h"
 #include "broker/session.h"
 #include "broker/store.h"
@@ -22,7 +23,7 @@ enum entry_state {
 
 struct entry {
 	struct list link; /* in cache.entries */
-	struct job job;
+	struct errand errand;
 	struct cache *cache;
 	struct stored *stored; /* a reference */
 	struct segment_image image;
@@ -35,27 +36,14 @@ struct entry {
 
 /* ---- on the thread ---- */
 
-static int entry_read(struct entry *entry, int dir)
-{
-	char *data;
-	int r;
-
-	r = log_restore(&entry->log, &entry->image, &data);
-	if (r == 0)
-		r = archive_read(dir, entry->stored->id, &entry->image, data);
-	if (r == 0 && log_restored(&entry->log, &entry->image))
-		r = ARCHIVE_E_BROKEN;
-	if (r)
-		log_deinit(&entry->log);
-	return r;
-}
-
 static void entry_work(struct job *job)
 {
-	struct entry *entry = container_of(job, struct entry, job);
+	struct entry *entry = container_of(job, struct entry, errand.job);
 	int dir = open(entry->cache->store->path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 
-	entry->result = dir < 0 ? -errno : entry_read(entry, dir);
+	entry->result =
+		dir < 0 ? -errno
+			: archive_restore(dir, entry->stored->id, &entry->image, &entry->log);
 	if (entry->result == ARCHIVE_E_FORMAT)
 		entry->result = -EIO;
 	if (entry->result == ARCHIVE_E_BROKEN)
@@ -66,16 +54,13 @@ static void entry_work(struct job *job)
 
 /* ---- in the loop ---- */
 
-static struct entry *cache_find(struct cache *cache, const struct stored *stored, uint32_t number)
+/* Its segment, if that is there still, has none. */
+static void entry_forget(struct entry *entry)
 {
-	/* who reads now read a moment ago */
-	for (struct list *link = cache->entries.prev; link != &cache->entries; link = link->prev) {
-		struct entry *entry = container_of(link, struct entry, link);
+	struct segment_image *image = cold_get(&entry->stored->cold, entry->image.number);
 
-		if (entry->stored == stored && entry->image.number == number)
-			return entry;
-	}
-	return NULL;
+	if (image && image->entry == entry)
+		image->entry = NULL;
 }
 
 static void entry_free(struct entry *entry)
@@ -86,6 +71,8 @@ static void entry_free(struct entry *entry)
 	cache->n_failed -= entry->state == ENTRY_FAILED;
 	list_unlink(&entry->link);
 	log_deinit(&entry->log);
+	if (entry->stored->room)
+		entry_forget(entry);
 	stored_put(entry->stored);
 	free(entry);
 }
@@ -105,7 +92,7 @@ int room_log_at(struct room *room, uint64_t seq, struct log **ret_log, struct ho
 		ret_hole->next = i < cold->n ? cold->segments[i].first : room->log.first;
 		return CACHE_E_HOLE;
 	}
-	entry = cache_find(room->stored->cache, room->stored, cold->segments[i].number);
+	entry = cold->segments[i].entry;
 	if (!entry || entry->state == ENTRY_READING)
 		return CACHE_E_WAIT;
 	if (entry->state == ENTRY_FAILED)
@@ -116,27 +103,32 @@ int room_log_at(struct room *room, uint64_t seq, struct log **ret_log, struct ho
 	return 0;
 }
 
-int cache_fetch(struct cache *cache, struct room *room, uint64_t seq, struct session *session)
+static void entry_end(struct errand *errand);
+
+int cache_fetch(struct room *room, uint64_t seq, struct user *user, struct session *session)
 {
 	struct cold *cold = &room->stored->cold;
-	const struct segment_image *image = &cold->segments[cold_find(cold, seq)];
-	struct entry *entry = cache_find(cache, room->stored, image->number);
+	struct segment_image *image = &cold->segments[cold_find(cold, seq)];
+	struct cache *cache = room->stored->cache;
+	struct entry *entry = image->entry;
 
 	if (!entry) {
 		entry = calloc(1, sizeof *entry);
 		if (!entry)
 			return -ENOMEM;
-		entry->job.work = entry_work;
+		entry->errand.job.work = entry_work;
+		entry->errand.end = entry_end;
 		entry->cache = cache;
 		entry->stored = stored_ref(room->stored);
 		entry->image = *image;
+		image->entry = entry;
 		log_init(&entry->log);
 		list_init(&entry->waiters);
 		list_append(&cache->entries, &entry->link);
-		worker_add(&cache->worker, &entry->job, false);
+		errands_add(cache->errands, &entry->errand, user);
 	}
 	if (session) {
-		session->is_waiting = true;
+		session->is_waiting = session->is_storing = true;
 		list_append(&entry->waiters, &session->wait_link);
 	}
 	return 0;
@@ -194,31 +186,39 @@ static void entry_wake(struct entry *entry)
 	}
 	if (!room)
 		return;
-	list_for_each (cursor, &room->cursors)
-		container_of(cursor, struct cursor, room_link)->awaits_disk = false;
+	list_for_each (cursor_link, &room->cursors) {
+		struct cursor *cursor = container_of(cursor_link, struct cursor, room_link);
+
+		if (cursor->at.seq >= entry->image.first && cursor->at.seq < entry->image.next)
+			cursor->awaits_disk = false;
+	}
 	if (!list_is_linked(&room->dirty_link))
 		list_append(&rooms->dirty, &room->dirty_link);
 }
 
-/* It is a hole from now on. */
-static void entry_lose(struct entry *entry)
+void stored_lose(struct stored *stored, const struct segment_image *image)
 {
-	struct cold *cold = &entry->stored->cold;
-	struct room *room = entry->stored->room;
-	size_t i = cold_find(cold, entry->image.first);
+	struct cold *cold = &stored->cold;
+	struct room *room = stored->room;
+	size_t i = cold_find(cold, image->first);
 
-	if (!room || i == cold->n || cold->segments[i].number != entry->image.number)
+	if (!room || i == cold->n || cold->segments[i].number != image->number)
 		return; /* retention was faster */
 	trace(TRACE_ERROR, "damaged room=%.*s segment=%u first=%lu next=%lu: put aside",
-		(int)room->target_len, room->key, entry->image.number,
-		(unsigned long)entry->image.first, (unsigned long)entry->image.next);
-	stored_drop_cold(entry->stored, i);
+		(int)room->target_len, room->key, image->number, (unsigned long)image->first,
+		(unsigned long)image->next);
+	stored_drop_cold(stored, i);
 }
 
-static void entry_settle(struct entry *entry)
+static void entry_end(struct errand *errand)
 {
+	struct entry *entry = container_of(errand, struct entry, errand);
 	struct cache *cache = entry->cache;
 
+	if (!errand->is_done) {
+		entry_free(entry);
+		return;
+	}
 	if (entry->result == 0) {
 		entry->state = ENTRY_THERE;
 		cache->bytes += entry->log.bytes;
@@ -229,15 +229,14 @@ static void entry_settle(struct entry *entry)
 		entry->retry_at = cache->store->rooms->users->now + CACHE_RETRY_NS;
 		cache->n_failed++;
 	} else {
-		entry_lose(entry);
+		stored_lose(entry->stored, &entry->image);
 	}
 	entry_wake(entry);
 	if (entry->result > 0 || !entry->stored->room)
 		entry_free(entry);
 }
 
-/* What is there was last used before what is newer than it in the list. */
-static void cache_trim(struct cache *cache)
+void cache_trim(struct cache *cache)
 {
 	list_for_each (link, &cache->entries) {
 		struct entry *entry = container_of(link, struct entry, link);
@@ -247,15 +246,6 @@ static void cache_trim(struct cache *cache)
 		if (entry->state == ENTRY_THERE)
 			entry_free(entry);
 	}
-}
-
-void cache_dispatch(struct cache *cache)
-{
-	struct job *job;
-
-	cache_trim(cache);
-	while ((job = worker_take(&cache->worker)))
-		entry_settle(container_of(job, struct entry, job));
 }
 
 uint64_t cache_expire(struct cache *cache, uint64_t now)
@@ -279,16 +269,19 @@ uint64_t cache_expire(struct cache *cache, uint64_t now)
 	return wait;
 }
 
-int cache_init(struct cache *cache, struct store *store)
+void cache_init(struct cache *cache, struct store *store, struct errands *errands)
 {
-	cache->store = store;
-	return worker_init(&cache->worker, "fetch", 0);
+	*cache = (struct cache){ .store = store, .errands = errands };
+	list_init(&cache->entries);
 }
 
-void cache_deinit(struct cache *cache, uint64_t timeout_ns)
+void cache_deinit(struct cache *cache)
 {
-	if (worker_deinit(&cache->worker, timeout_ns) < 0)
-		return; /* what it has in hand stays until the exit */
-	list_for_each (link, &cache->entries)
-		entry_free(container_of(link, struct entry, link));
+	/* what the thread has in hand stays until the exit */
+	list_for_each (link, &cache->entries) {
+		struct entry *entry = container_of(link, struct entry, link);
+
+		if (entry->state != ENTRY_READING)
+			entry_free(entry);
+	}
 }

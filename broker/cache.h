@@ -13,10 +13,12 @@
 #include "broker/log.h"
 #include "broker/worker.h"
 
+struct errands;
 struct room;
 struct session;
 struct store;
 struct stored;
+struct user;
 
 /* Bytes that are kept: those of 64 busy readers of the past. */
 #define CACHE_BYTES (64u << 20)
@@ -26,14 +28,15 @@ struct stored;
 
 struct cache {
 	struct store *store;
-	struct worker worker;
+	struct errands *errands;
 	struct list entries; /* least recently used first */
 	uint64_t bytes;
 	unsigned n_failed; /* entries that could not be read */
 };
 
-int cache_init(struct cache *cache, struct store *store);
-void cache_deinit(struct cache *cache, uint64_t timeout_ns);
+void cache_init(struct cache *cache, struct store *store, struct errands *errands);
+/* Behind errands_deinit(). */
+void cache_deinit(struct cache *cache);
 
 enum {
 	CACHE_E_WAIT = 1, /* it is on the disk: cache_fetch() it */
@@ -50,9 +53,12 @@ struct hole {
  * Returns 0, an outcome (with *ret_hole), or why it could not be read: -errno. */
 int room_log_at(struct room *room, uint64_t seq, struct log **ret_log, struct hole *ret_hole);
 
-/* Have record SEQ of ROOM read back. SESSION, unless NULL, waits for it, and is woken; as are all
- * cursors of the room. Returns 0 or -ENOMEM. */
-int cache_fetch(struct cache *cache, struct room *room, uint64_t seq, struct session *session);
+/* Have record SEQ of ROOM read back for USER. SESSION, unless NULL, waits for it, and is woken; as
+ * are the cursors of the room that stand there. Returns 0 or -ENOMEM. */
+int cache_fetch(struct room *room, uint64_t seq, struct user *user, struct session *session);
+
+/* That segment is damaged: it is a hole from now on. */
+void stored_lose(struct stored *stored, const struct segment_image *image);
 
 /* The number of the first record of ROOM at or after TIME ns, or of the next one. Returns 0, or
  * CACHE_E_WAIT with a number that is to be fetched, or -errno. */
@@ -64,8 +70,8 @@ uint64_t room_first(const struct room *room);
 /* Place a cursor before record SEQ, at or above room_first(). */
 void room_seek(const struct room *room, uint64_t seq, struct log_cursor *ret_cursor);
 
-/* What was read is there. */
-void cache_dispatch(struct cache *cache);
+/* What is too much goes, last used first. To be called before something is borrowed. */
+void cache_trim(struct cache *cache);
 
 /* What failed is tried again, if somebody wants it, when its time has come. Returns the ns until
  * then, or UINT64_MAX. */

@@ -8,7 +8,20 @@
 
 /* "chat" */
 #define APPLICATION_ID 0x63686174
-#define FORMAT         2
+#define FORMAT         3
+
+/* The one before it, which is brought up to this one. */
+#define FORMAT_BEFORE 2
+
+#define SCHEMA_VALUE                                                                               \
+	"CREATE TABLE value("                                                                      \
+	"  room INTEGER NOT NULL REFERENCES room ON DELETE CASCADE, key BLOB NOT NULL,"            \
+	"  version INTEGER NOT NULL, uid INTEGER NOT NULL, author BLOB NOT NULL,"                  \
+	"  text BLOB NOT NULL, PRIMARY KEY(room, key)) WITHOUT ROWID;"
+
+/* From the format before: it had no values, and did not know how old a segment is. */
+static const char *const upgrade =
+	SCHEMA_VALUE "ALTER TABLE segment ADD COLUMN last INTEGER NOT NULL DEFAULT 0;";
 
 static const char *const schema =
 	"CREATE TABLE room("
@@ -18,14 +31,15 @@ static const char *const schema =
 	"CREATE TABLE segment("
 	"  room INTEGER NOT NULL REFERENCES room ON DELETE CASCADE, number INTEGER NOT NULL,"
 	"  size INTEGER NOT NULL, used INTEGER NOT NULL, first INTEGER NOT NULL,"
-	"  next INTEGER NOT NULL, time INTEGER NOT NULL, PRIMARY KEY(room, number)) WITHOUT ROWID;"
+	"  next INTEGER NOT NULL, time INTEGER NOT NULL, last INTEGER NOT NULL,"
+	"  PRIMARY KEY(room, number)) WITHOUT ROWID;"
 	"CREATE TABLE publisher("
 	"  room INTEGER NOT NULL REFERENCES room ON DELETE CASCADE, label INTEGER NOT NULL,"
 	"  uid INTEGER NOT NULL, id INTEGER NOT NULL, seq INTEGER NOT NULL,"
 	"  PRIMARY KEY(room, label, uid)) WITHOUT ROWID;"
 	"CREATE TABLE mark("
 	"  room INTEGER NOT NULL REFERENCES room ON DELETE CASCADE, uid INTEGER NOT NULL,"
-	"  seq INTEGER NOT NULL, PRIMARY KEY(room, uid)) WITHOUT ROWID;"
+	"  seq INTEGER NOT NULL, PRIMARY KEY(room, uid)) WITHOUT ROWID;" SCHEMA_VALUE
 	"CREATE TABLE name("
 	"  name BLOB PRIMARY KEY, uid INTEGER NOT NULL, used_at INTEGER NOT NULL) WITHOUT ROWID;"
 	"CREATE TABLE journal(one INTEGER PRIMARY KEY CHECK(one = 1), generation INTEGER NOT NULL);"
@@ -35,8 +49,8 @@ static const char *const statements[] = {
 	[CATALOG_PUT_ROOM] = "INSERT INTO room VALUES(?1,?2,?3,?4,?5,?6,?7,?8,?9)"
 			     " ON CONFLICT(id) DO UPDATE SET owner=?4, next=?7, last_time=?8,"
 			     " number=?9",
-	[CATALOG_PUT_SEGMENT] = "INSERT INTO segment VALUES(?1,?2,?3,?4,?5,?6,?7)"
-				" ON CONFLICT DO UPDATE SET used=?4, next=?6",
+	[CATALOG_PUT_SEGMENT] = "INSERT INTO segment VALUES(?1,?2,?3,?4,?5,?6,?7,?8)"
+				" ON CONFLICT DO UPDATE SET used=?4, next=?6, last=?8",
 	[CATALOG_DROP_SEGMENTS] = "DELETE FROM segment WHERE room=?1 AND number<?2",
 	[CATALOG_PUT_PUBLISHER] = "INSERT INTO publisher VALUES(?1,?2,?3,?4,?5)"
 				  " ON CONFLICT DO UPDATE SET id=?4, seq=?5",
@@ -46,6 +60,8 @@ static const char *const statements[] = {
 	[CATALOG_DROP_ROOM] = "DELETE FROM room WHERE id=?1",
 	[CATALOG_DROP_NAMES] = "DELETE FROM name",
 	[CATALOG_PUT_NAME] = "INSERT INTO name VALUES(?1,?2,?3)",
+	[CATALOG_DROP_VALUES] = "DELETE FROM value WHERE room=?1",
+	[CATALOG_PUT_VALUE] = "INSERT INTO value VALUES(?1,?2,?3,?4,?5,?6)",
 	[CATALOG_SET_JOURNAL] = "UPDATE journal SET generation=?1",
 };
 _Static_assert(ARRAY_LEN(statements) == CATALOG_STATEMENTS, "every statement is there");
@@ -75,29 +91,30 @@ static int pragma_read(struct catalog *catalog, const char *sql, int64_t *ret_va
 	return sqlite3_finalize(statement);
 }
 
-/* A new one gets its tables; another must be ours. */
+/* A new one gets its tables, one of the format before those that are new; another must be ours. */
 static int catalog_settle(struct catalog *catalog, char why[static CATALOG_WHY_MAX])
 {
-	char sql[128];
 	int64_t application, format, n_tables;
+	char sql[128];
 
 	if (pragma_read(catalog, "PRAGMA application_id", &application) ||
 		pragma_read(catalog, "PRAGMA user_version", &format) ||
 		pragma_read(catalog, "SELECT count(*) FROM sqlite_schema", &n_tables))
 		return catalog_fail(catalog, why);
-	if (n_tables > 0 && (application != APPLICATION_ID || format != FORMAT)) {
+	if (n_tables > 0 &&
+		(application != APPLICATION_ID || format < FORMAT_BEFORE || format > FORMAT)) {
 		snprintf(why, CATALOG_WHY_MAX, CATALOG_NAME " is %s",
 			application == APPLICATION_ID ? "of another version of chat-broker"
 						      : "not a file of chat-broker");
 		return CATALOG_E_FORMAT;
 	}
-	if (n_tables > 0)
+	if (format == FORMAT)
 		return 0;
 	snprintf(sql, sizeof sql, "PRAGMA application_id=%d; PRAGMA user_version=%d;",
 		APPLICATION_ID, FORMAT);
 	if (sqlite3_exec(catalog->db, "BEGIN", NULL, NULL, NULL) ||
 		sqlite3_exec(catalog->db, sql, NULL, NULL, NULL) ||
-		sqlite3_exec(catalog->db, schema, NULL, NULL, NULL) ||
+		sqlite3_exec(catalog->db, n_tables > 0 ? upgrade : schema, NULL, NULL, NULL) ||
 		sqlite3_exec(catalog->db, "COMMIT", NULL, NULL, NULL))
 		return catalog_fail(catalog, why);
 	return 0;
@@ -142,13 +159,20 @@ static int64_t column(sqlite3_stmt *row, int i)
 	return sqlite3_column_int64(row, i);
 }
 
+static struct text column_text(sqlite3_stmt *row, int i)
+{
+	const char *data = sqlite3_column_blob(row, i);
+
+	return (struct text){ data ? data : "", (size_t)sqlite3_column_bytes(row, i) };
+}
+
 typedef int row_fn(const struct catalog_reader *reader, void *userdata, sqlite3_stmt *row);
 
 static int room_row(const struct catalog_reader *reader, void *userdata, sqlite3_stmt *row)
 {
 	struct catalog_room room = {
 		.id = (uint64_t)column(row, 0),
-		.key = { sqlite3_column_blob(row, 1), (size_t)sqlite3_column_bytes(row, 1) },
+		.key = column_text(row, 1),
 		.target_len = (uint64_t)column(row, 2),
 		.owner = (uid_t)column(row, 3),
 		.party = { (uid_t)column(row, 4), (uid_t)column(row, 5) },
@@ -169,6 +193,7 @@ static int segment_row(const struct catalog_reader *reader, void *userdata, sqli
 		.first = (uint64_t)column(row, 4),
 		.next = (uint64_t)column(row, 5),
 		.time = (uint64_t)column(row, 6),
+		.last = (uint64_t)column(row, 7),
 	};
 
 	return reader->segment(userdata, (uint64_t)column(row, 0), &image);
@@ -192,11 +217,23 @@ static int mark_row(const struct catalog_reader *reader, void *userdata, sqlite3
 		(uint64_t)column(row, 2));
 }
 
+static int value_row(const struct catalog_reader *reader, void *userdata, sqlite3_stmt *row)
+{
+	struct catalog_value value = {
+		.key = column_text(row, 1),
+		.version = (uint64_t)column(row, 2),
+		.uid = (uid_t)column(row, 3),
+		.author = column_text(row, 4),
+		.text = column_text(row, 5),
+	};
+
+	return reader->value(userdata, (uint64_t)column(row, 0), &value);
+}
+
 static int name_row(const struct catalog_reader *reader, void *userdata, sqlite3_stmt *row)
 {
-	struct text name = { sqlite3_column_blob(row, 0), (size_t)sqlite3_column_bytes(row, 0) };
-
-	return reader->name(userdata, name, (uid_t)column(row, 1), (uint64_t)column(row, 2));
+	return reader->name(
+		userdata, column_text(row, 0), (uid_t)column(row, 1), (uint64_t)column(row, 2));
 }
 
 static int table_read(struct catalog *catalog, const char *sql, row_fn *function,
@@ -226,6 +263,7 @@ int catalog_read(struct catalog *catalog, const struct catalog_reader *reader, v
 		{ "SELECT * FROM segment ORDER BY room, number", segment_row },
 		{ "SELECT * FROM publisher ORDER BY room, seq", publisher_row },
 		{ "SELECT * FROM mark", mark_row },
+		{ "SELECT * FROM value ORDER BY room, version", value_row },
 		{ "SELECT * FROM name", name_row },
 	};
 	int64_t generation;
@@ -253,6 +291,11 @@ static void bind_all(sqlite3_stmt *statement, const uint64_t *values, size_t n)
 {
 	for (size_t i = 0; i < n; i++)
 		sqlite3_bind_int64(statement, (int)i + 1, (int64_t)values[i]);
+}
+
+static void bind_text(sqlite3_stmt *statement, int i, struct text text)
+{
+	sqlite3_bind_blob(statement, i, text.data, (int)text.len, SQLITE_STATIC);
 }
 
 static int catalog_step(sqlite3_stmt *statement)
@@ -287,7 +330,7 @@ int catalog_put_room(struct catalog *catalog, const struct catalog_room *room)
 	int r;
 
 	bind_all(statement, values, ARRAY_LEN(values));
-	sqlite3_bind_blob(statement, 2, room->key.data, (int)room->key.len, SQLITE_STATIC);
+	bind_text(statement, 2, room->key);
 	r = catalog_step(statement);
 	sqlite3_clear_bindings(statement);
 	return r;
@@ -296,7 +339,7 @@ int catalog_put_room(struct catalog *catalog, const struct catalog_room *room)
 int catalog_put_segment(struct catalog *catalog, uint64_t room, const struct segment_image *image)
 {
 	return catalog_run(catalog, CATALOG_PUT_SEGMENT, room, image->number, image->size,
-		image->used, image->first, image->next, image->time);
+		image->used, image->first, image->next, image->time, image->last);
 }
 
 int catalog_drop_segments(struct catalog *catalog, uint64_t room, uint32_t before)
@@ -331,6 +374,26 @@ int catalog_drop_names(struct catalog *catalog)
 	return catalog_step(catalog->statements[CATALOG_DROP_NAMES]);
 }
 
+int catalog_drop_values(struct catalog *catalog, uint64_t room)
+{
+	return catalog_run(catalog, CATALOG_DROP_VALUES, room);
+}
+
+int catalog_put_value(struct catalog *catalog, uint64_t room, const struct catalog_value *value)
+{
+	sqlite3_stmt *statement = catalog->statements[CATALOG_PUT_VALUE];
+	const uint64_t values[] = { room, 0, value->version, value->uid };
+	int r;
+
+	bind_all(statement, values, ARRAY_LEN(values));
+	bind_text(statement, 2, value->key);
+	bind_text(statement, 5, value->author);
+	bind_text(statement, 6, value->text);
+	r = catalog_step(statement);
+	sqlite3_clear_bindings(statement);
+	return r;
+}
+
 int catalog_put_name(struct catalog *catalog, struct text name, uid_t uid, uint64_t used_at)
 {
 	sqlite3_stmt *statement = catalog->statements[CATALOG_PUT_NAME];
@@ -338,7 +401,7 @@ int catalog_put_name(struct catalog *catalog, struct text name, uid_t uid, uint6
 	int r;
 
 	bind_all(statement, values, ARRAY_LEN(values));
-	sqlite3_bind_blob(statement, 1, name.data, (int)name.len, SQLITE_STATIC);
+	bind_text(statement, 1, name);
 	r = catalog_step(statement);
 	sqlite3_clear_bindings(statement);
 	return r;

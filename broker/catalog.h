@@ -1,5 +1,5 @@
-/* catalog.h - what a checkpoint leaves: rooms, their segments, read marks and publishers,
- * in one SQLite file.
+/* catalog.h - what a checkpoint leaves: rooms, their segments, values, read marks and
+ * publishers, in one SQLite file.
  *
  * It is written as a whole, in one transaction, and says from which file on the journal is to be
  * read; see journal.h. These functions block.
@@ -29,6 +29,8 @@ enum catalog_statement {
 	CATALOG_DROP_ROOM,
 	CATALOG_DROP_NAMES,
 	CATALOG_PUT_NAME,
+	CATALOG_DROP_VALUES,
+	CATALOG_PUT_VALUE,
 	CATALOG_SET_JOURNAL,
 	CATALOG_STATEMENTS,
 };
@@ -67,12 +69,19 @@ struct catalog_publisher {
 	uint64_t id, seq;
 };
 
+struct catalog_value {
+	struct text key, author, text;
+	uid_t uid;
+	uint64_t version;
+};
+
 /* Of all rooms, in this order; each returns 0 or what the reading is to end with. */
 struct catalog_reader {
 	int (*room)(void *userdata, const struct catalog_room *room);
 	int (*segment)(void *userdata, uint64_t room, const struct segment_image *image);
 	int (*publisher)(void *userdata, uint64_t room, const struct catalog_publisher *publisher);
 	int (*mark)(void *userdata, uint64_t room, uid_t uid, uint64_t seq);
+	int (*value)(void *userdata, uint64_t room, const struct catalog_value *value);
 	int (*name)(void *userdata, struct text name, uid_t uid, uint64_t used_at);
 };
 
@@ -91,6 +100,9 @@ int catalog_put_publisher(
 /* Of a room, those whose last message is before SEQ. */
 int catalog_drop_publishers(struct catalog *catalog, uint64_t room, uint64_t seq);
 int catalog_put_mark(struct catalog *catalog, uint64_t room, uid_t uid, uint64_t seq);
+/* The values of a room, all of them anew. */
+int catalog_drop_values(struct catalog *catalog, uint64_t room);
+int catalog_put_value(struct catalog *catalog, uint64_t room, const struct catalog_value *value);
 /* With all that is its own. */
 int catalog_drop_room(struct catalog *catalog, uint64_t room);
 /* Names that users have taken, all of them anew; USED_AT is in s since the epoch. */

@@ -22,6 +22,7 @@
 #include "broker/retain.h"
 #include "broker/room.h"
 #include "broker/trace.h"
+#include "broker/value.h"
 
 enum step_kind {
 	STEP_ROOM,
@@ -30,6 +31,8 @@ enum step_kind {
 	STEP_PUBLISHER,
 	STEP_DROP_PUBLISHERS,
 	STEP_MARK,
+	STEP_DROP_VALUES,
+	STEP_VALUE,
 	STEP_DROP_ROOM,
 	STEP_DROP_NAMES,
 	STEP_NAME,
@@ -52,6 +55,7 @@ struct step {
 			uid_t uid;
 			uint64_t seq;
 		} mark;
+		struct value *value; /* a reference */
 		struct {
 			char name[NAME_LEN_MAX + 1];
 			uid_t uid;
@@ -62,6 +66,7 @@ struct step {
 
 struct checkpoint {
 	struct job job;
+	struct rooms *rooms;
 	const char *path; /* of the directory */
 	uint64_t generation;
 	struct step *steps;
@@ -101,6 +106,16 @@ static int write_segments(const struct checkpoint *checkpoint, int dir)
 	return r;
 }
 
+static int write_value(struct catalog *catalog, uint64_t room, const struct value *value)
+{
+	return catalog_put_value(catalog, room,
+		&(struct catalog_value){ .key = value_key(value),
+			.author = value_author(value),
+			.text = value_text(value),
+			.uid = value->user->uid,
+			.version = value->version });
+}
+
 static int write_step(struct catalog *catalog, const struct step *step)
 {
 	uint64_t id = step->stored ? step->stored->id : 0;
@@ -123,6 +138,10 @@ static int write_step(struct catalog *catalog, const struct step *step)
 		return catalog_drop_publishers(catalog, id, step->publisher.seq);
 	case STEP_MARK:
 		return catalog_put_mark(catalog, id, step->mark.uid, step->mark.seq);
+	case STEP_DROP_VALUES:
+		return catalog_drop_values(catalog, id);
+	case STEP_VALUE:
+		return write_value(catalog, id, step->value);
 	default: /* STEP_DROP_ROOM */
 		return catalog_drop_room(catalog, id);
 	}
@@ -202,19 +221,20 @@ static bool add_room(struct checkpoint *checkpoint, struct stored *stored)
 	struct text key = table_key(&room->link);
 	struct step *step = step_add(checkpoint, STEP_ROOM, stored);
 	char *copy = step ? malloc(key.len) : NULL;
+	bool is_stored = room_is_stored(room);
 
 	if (!copy)
 		return false;
 	memcpy(copy, key.data, key.len);
 	step->room = (struct catalog_room){
-		.id = room->id,
+		.id = stored->id,
 		.key = { copy, key.len },
 		.target_len = room->target_len,
 		.owner = room->owner->uid,
 		.party = { room->party[0], room->party[1] },
-		.next = log_end(&room->log),
-		.last_time = room->log.last_time,
-		.number = room->log.segment_number,
+		.next = is_stored ? log_end(&room->log) : 1,
+		.last_time = is_stored ? room->log.last_time : 0,
+		.number = is_stored ? room->log.segment_number : 0,
 	};
 	return true;
 }
@@ -245,7 +265,7 @@ static bool add_segments(struct checkpoint *checkpoint, struct stored *stored)
 			return false;
 		step->segment.image = image;
 		step->segment.from = from;
-		log_pin(&(struct log_cursor){ .segment = image.segment });
+		segment_pin(image.segment);
 	}
 	return true;
 }
@@ -298,6 +318,35 @@ static bool add_marks(struct checkpoint *checkpoint, struct stored *stored)
 		mark->is_stored = true;
 	}
 	return true;
+}
+
+static bool add_values(struct checkpoint *checkpoint, struct stored *stored)
+{
+	struct room *room = stored->room;
+
+	if (!room->values_changed)
+		return true;
+	if (!step_add(checkpoint, STEP_DROP_VALUES, stored))
+		return false;
+	list_for_each (link, &room->values) {
+		struct step *step = step_add(checkpoint, STEP_VALUE, stored);
+
+		if (!step)
+			return false;
+		step->value = value_ref(container_of(link, struct value, link));
+	}
+	room->values_changed = false;
+	return true;
+}
+
+/* All of a room that is not in files. */
+static bool add_all(struct checkpoint *checkpoint, struct stored *stored)
+{
+	if (!add_room(checkpoint, stored) || !add_values(checkpoint, stored))
+		return false;
+	return !room_is_stored(stored->room) ||
+	       (add_segments(checkpoint, stored) && add_publishers(checkpoint, stored) &&
+		       add_marks(checkpoint, stored));
 }
 
 static bool add_gone(struct checkpoint *checkpoint, struct stored *stored)
@@ -362,6 +411,7 @@ static void checkpoint_return(struct store *store, struct checkpoint *checkpoint
 		}
 		if (!stored->room)
 			continue;
+		stored->room->values_changed |= checkpoint->steps[i].kind == STEP_DROP_VALUES;
 		list_for_each (link, &stored->room->marks)
 			container_of(link, struct mark, room_link)->is_stored = false;
 	}
@@ -376,6 +426,8 @@ static void checkpoint_free(struct checkpoint *checkpoint)
 			segment_unpin(step->segment.image.segment);
 		if (step->kind == STEP_ROOM)
 			free((char *)step->room.key.data);
+		if (step->kind == STEP_VALUE && step->value)
+			value_put(checkpoint->rooms, step->value);
 		if (step->stored)
 			stored_put(step->stored);
 	}
@@ -392,6 +444,7 @@ struct checkpoint *checkpoint_new(struct store *store, uint64_t generation)
 		return NULL;
 	store_retain(store);
 	checkpoint->job.work = checkpoint_work;
+	checkpoint->rooms = store->rooms;
 	checkpoint->path = store->path;
 	checkpoint->generation = generation;
 	list_for_each (link, &store->gone) {
@@ -406,9 +459,7 @@ struct checkpoint *checkpoint_new(struct store *store, uint64_t generation)
 	list_for_each (link, &store->changed) {
 		struct stored *stored = container_of(link, struct stored, changed_link);
 
-		is_whole = is_whole && add_room(checkpoint, stored) &&
-			   add_segments(checkpoint, stored) && add_publishers(checkpoint, stored) &&
-			   add_marks(checkpoint, stored);
+		is_whole = is_whole && add_all(checkpoint, stored);
 		if (!is_whole)
 			break;
 		list_unlink(link);
@@ -433,7 +484,7 @@ static void step_note(const struct step *step)
 	case STEP_SEGMENT:
 		stored->file_number = step->segment.image.number;
 		stored->file_used = step->segment.image.used;
-		if (stored->room)
+		if (stored->room && room_is_stored(stored->room))
 			stored->room->log.keep_from = stored->file_number;
 		break;
 	case STEP_DROP_SEGMENTS:

@@ -18,6 +18,7 @@ int cold_add(struct cold *cold, const struct segment_image *image)
 	segments[cold->n] = *image;
 	segments[cold->n].data = NULL;
 	segments[cold->n].segment = NULL;
+	segments[cold->n].entry = NULL;
 	cold->n++;
 	cold->bytes += image->used;
 	return 0;
@@ -34,6 +35,21 @@ void cold_clear(struct cold *cold)
 {
 	free(cold->segments);
 	*cold = (struct cold){ 0 };
+}
+
+struct segment_image *cold_get(const struct cold *cold, uint32_t number)
+{
+	size_t low = 0, high = cold->n;
+
+	while (low < high) {
+		size_t middle = low + (high - low) / 2;
+
+		if (cold->segments[middle].number < number)
+			low = middle + 1;
+		else
+			high = middle;
+	}
+	return low < cold->n && cold->segments[low].number == number ? &cold->segments[low] : NULL;
 }
 
 size_t cold_find(const struct cold *cold, uint64_t seq)

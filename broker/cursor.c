@@ -130,7 +130,7 @@ int cursor_ask_presence(struct cursor *cursor)
 void room_tell_presence(
 	struct rooms *rooms, struct room *room, const char *verb, struct text author)
 {
-	char line[16 + TARGET_LEN_MAX + AUTHOR_LEN_MAX + 32], *frame;
+	char line[16 + TARGET_LEN_MAX + PRESENCE_WORDS_MAX], *frame;
 	int n;
 
 	if (!room->presence || room->n_cursors > PRESENCE_READERS_MAX)

@@ -56,7 +56,9 @@ bool cursor_is_behind(const struct cursor *cursor);
 /* Ask for presence from now on. -ENOMEM. */
 int cursor_ask_presence(struct cursor *cursor);
 
-/* Tell those who asked that a person came, went, or has read on: VERB is "JOINED", "PARTED" or
- * "SEEN", with seq= behind the author. */
+/* Tell those who asked that a person came, went, has read on, or set a value: VERB is "JOINED",
+ * "PARTED", "SEEN", with seq= behind the author, or "SET", with key= and version=. */
+#define PRESENCE_WORDS_MAX                                                                         \
+	(AUTHOR_LEN_MAX + sizeof " key= version=" + NAME_LEN_MAX + NUMBER_DECIMAL_MAX)
 void room_tell_presence(
 	struct rooms *rooms, struct room *room, const char *verb, struct text author);

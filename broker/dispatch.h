@@ -31,6 +31,8 @@ handler_fn handle_join, handle_part, handle_say, handle_past, handle_find, handl
 /* mode= of JOIN and RING: a room that was just made is of that mode. False when it is none. */
 bool handle_room_mode(const struct frame *frame, struct room *room);
 
+/* handle_value.c */
+handler_fn handle_set, handle_get;
 /* handle_list.c */
 handler_fn handle_who, handle_rooms;
 /* handle_ring.c */

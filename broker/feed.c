@@ -249,8 +249,8 @@ static bool feed_must_wait(struct feed *feed)
 		account->throttle.n_waits++;
 		return true;
 	}
-	if (!feed->room->stored)
-		return false;
+	if (!room_is_stored(feed->room))
+		return store_must_wait(store, feed->room);
 	if (store_rests(store))
 		feed->error = -store->error;
 	return store_rests(store) || store_must_wait(store, feed->room);

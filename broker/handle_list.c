@@ -66,6 +66,8 @@ int handle_who(struct session *session, const struct frame *frame)
 	return 0;
 }
 
+#define ROOMS_ROW_MAX (BROKER_ROW_MAX + sizeof " seen=" + NUMBER_DECIMAL_MAX)
+
 /* With how far the session's user has read it, if that is known. */
 static struct text rooms_row(struct session *session, const struct room *room, char *row)
 {
@@ -77,13 +79,32 @@ static struct text rooms_row(struct session *session, const struct room *room, c
 	return text;
 }
 
+/* "ROOMS target": that one. */
+static int rooms_one(struct page *page)
+{
+	struct session *session = page->session;
+	char row[ROOMS_ROW_MAX];
+	struct room *room;
+	int r;
+
+	r = handle_target_room(session, page->frame, page->what, false, &room);
+	if (r || !room)
+		return r;
+	(void)page_put(page, room->number, rooms_row(session, room, row));
+	page_close(page);
+	return 0;
+}
+
+/* "ROOMS [target] [after=N]" */
 int handle_rooms(struct session *session, const struct frame *frame)
 {
-	char row[BROKER_ROW_MAX];
+	char row[ROOMS_ROW_MAX];
 	struct page page;
 
 	if (!page_open(&page, session, frame))
 		return 0;
+	if (page.what.data)
+		return rooms_one(&page);
 	list_for_each (link, &session->broker->rooms.all) {
 		struct room *room = container_of(link, struct room, rooms_link);
 

@@ -41,6 +41,10 @@ int handle_ring(struct session *session, const struct frame *frame)
 	r = handle_target_room(session, frame, frame->word[1], true, &room);
 	if (r || !room)
 		return r;
+	if (room->stored && room->stored->is_changing) {
+		store_wait(&session->broker->store, session);
+		return DISPATCH_E_WAIT;
+	}
 	if (!handle_room_mode(frame, room))
 		answer_refuse(session, frame, CODE_ARGS, "mode= is malformed");
 	else

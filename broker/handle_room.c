@@ -1,5 +1,4 @@
-/* handle_room.c - JOIN, PART, SAY, PAST, FIND, SEEN: what is done to one
- * room. */
+/* handle_room.c - JOIN, PART, SAY, SEEN: what is done to one room. */
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
@@ -9,8 +8,8 @@
 #include "broker/dispatch.h"
 #include "broker/fastpath.h"
 #include "broker/mark.h"
+#include "broker/position.h"
 #include "broker/reader.h"
-#include "broker/search.h"
 #include "protocol/number.h"
 #include "protocol/record.h"
 
@@ -108,66 +107,6 @@ int handle_target_room(struct session *session, const struct frame *frame, struc
 
 /* ---- JOIN, PART ---- */
 
-/* The request waits until record SEQ of ROOM, which is on the disk, is at hand. */
-static int await_record(struct session *session, struct room *room, uint64_t seq)
-{
-	int r = cache_fetch(room->stored->cache, room, seq, session);
-
-	return r < 0 ? r : DISPATCH_E_WAIT;
-}
-
-enum {
-	POSITION_E_WORD = DISPATCH_E_WAIT + 1, /* it is malformed */
-};
-
-/* The first record at or after TIME ns. Returns 0, DISPATCH_E_WAIT or -errno. */
-static int position_find(
-	struct session *session, struct room *room, uint64_t time, uint64_t *ret_seq)
-{
-	int r = room_find_time(room, time, ret_seq);
-
-	return r == CACHE_E_WAIT ? await_record(session, room, *ret_seq) : r;
-}
-
-/* "SEQ" or "@NS"; the number of the record it means: the first at or after NS, or
- * with IS_END the last at or before. An absent word changes nothing. Returns 0, POSITION_E_WORD,
- * DISPATCH_E_WAIT or -errno. */
-static int position_parse(struct session *session, struct room *room, struct text word, bool is_end,
-	uint64_t *ret_seq)
-{
-	uint64_t time;
-	int r;
-
-	if (!word.data)
-		return 0;
-	if (word.len == 0 || word.data[0] != '@')
-		return number_parse(word, ret_seq) && *ret_seq > 0 ? 0 : POSITION_E_WORD;
-	if (!number_parse((struct text){ word.data + 1, word.len - 1 }, &time))
-		return POSITION_E_WORD;
-	if (!is_end)
-		return position_find(session, room, time, ret_seq);
-	if (time == UINT64_MAX) {
-		*ret_seq = log_end(&room->log) - 1;
-		return 0;
-	}
-	r = position_find(session, room, time + 1, ret_seq);
-	*ret_seq -= r == 0;
-	return r;
-}
-
-/* What is wrong with a position is answered. Returns 0 or DISPATCH_E_WAIT. */
-static int refuse_position(
-	struct session *session, const struct frame *frame, int outcome, const char *why)
-{
-	if (outcome == DISPATCH_E_WAIT)
-		return DISPATCH_E_WAIT;
-	if (outcome < 0)
-		answer_error(session, frame, outcome);
-	else
-		answer_refuse(session, frame, CODE_ARGS, "%s", why);
-	return 0;
-}
-
 /* Where the request wants the cursor: fills in at.seq and reset_from. Returns as
  * position_parse() does. */
 static int join_position(struct session *session, const struct frame *frame, struct room *room,
@@ -227,6 +166,7 @@ int handle_join(struct session *session, const struct frame *frame)
 {
 	struct rooms *rooms = &session->broker->rooms;
 	struct cursor position = { 0 }, *cursor;
+	char words[ROOM_WORDS_MAX];
 	struct room *room;
 	bool is_new;
 	int r;
@@ -238,7 +178,7 @@ int handle_join(struct session *session, const struct frame *frame)
 	if (r == 0 && !handle_room_mode(frame, room))
 		r = POSITION_E_WORD;
 	if (r) {
-		r = refuse_position(session, frame, r, "since=, last=, log= or mode= is malformed");
+		r = position_refuse(session, frame, r, "since=, last=, log= or mode= is malformed");
 		rooms_release(rooms, room);
 		return r;
 	}
@@ -261,7 +201,7 @@ int handle_join(struct session *session, const struct frame *frame)
 	}
 	answer_done(session, frame, "%lu first=%lu log=%016lx%s", (unsigned long)position.at.seq,
 		(unsigned long)room_first(room), (unsigned long)room->id,
-		room_mode_words(rooms, room));
+		room_words(rooms, room, words));
 	cursor_place(cursor, &position);
 	/* it begins anew: what it was told of rings before does not hold where it stands now */
 	followers_part(cursor);
@@ -355,13 +295,13 @@ int handle_say_in(struct session *session, const struct frame *frame, struct tex
 	switch (r) {
 	case 0:
 	case ROOM_E_DUPLICATE:
-		if (room->stored && seq >= log_end(&room->log))
-			hold_said(session, frame, room, value, seq);
+		if (room_is_stored(room) && seq >= log_end(&room->log))
+			hold_done(session, frame, room, value, seq);
 		else if (frame->tag.len > 0 || session_is_plain(session))
 			answer_done(session, frame, "%lu", (unsigned long)seq);
 		break;
 	case ROOM_E_WAIT:
-		r = await_record(session, room, seq);
+		r = position_await(session, room, seq);
 		if (r == DISPATCH_E_WAIT)
 			return r;
 		answer_error(session, frame, r);
@@ -413,7 +353,7 @@ bool handle_say_again(struct session *session, struct text packet)
 {
 	struct rooms *rooms = &session->broker->rooms;
 	struct room *room = rooms->latest;
-	static const struct frame untagged;
+	static const struct frame untagged = { .verb = VERB_SAY };
 	struct text id, body;
 	uint64_t value, seq;
 	int r;
@@ -432,8 +372,9 @@ bool handle_say_again(struct session *session, struct text packet)
 	r = room_append(rooms, room, &session->author, id, value, body, &seq);
 	if (r == 0)
 		session_count_said(session, room, body.len);
-	if (room->stored && (r == 0 || (r == ROOM_E_DUPLICATE && seq >= log_end(&room->log))))
-		hold_said(session, &untagged, room, value, seq);
+	if (room_is_stored(room) &&
+		(r == 0 || (r == ROOM_E_DUPLICATE && seq >= log_end(&room->log))))
+		hold_done(session, &untagged, room, value, seq);
 	return r == 0 || r == ROOM_E_DUPLICATE;
 }
 
@@ -452,197 +393,6 @@ int handle_say(struct session *session, const struct frame *frame)
 	return handle_say_in(session, frame, frame->word[1], id, frame->body);
 }
 
-/* ---- PAST ---- */
-
-/* Answer with the records from SEQ to TO: as many as one answer holds and are at hand. Returns 0,
- * or when the first is not: DISPATCH_E_WAIT or -errno. */
-static int past_rows(struct session *session, const struct frame *frame, struct room *room,
-	uint64_t seq, uint64_t to)
-{
-	struct log_cursor cursor = { .seq = seq }, next;
-	struct log *log = &room->log, *before = NULL;
-	unsigned n_rows = 0;
-	struct text record;
-	struct hole hole;
-	size_t len = 0;
-	int r;
-
-	while (cursor.seq <= to && n_rows < ANSWER_ROWS_MAX) {
-		size_t size;
-
-		r = room_log_at(room, cursor.seq, &log, &hole);
-		if (r == CACHE_E_HOLE) {
-			cursor = (struct log_cursor){ .seq = hole.next };
-			continue;
-		}
-		if (r && n_rows > 0)
-			break;
-		if (r)
-			return r == CACHE_E_WAIT ? await_record(session, room, cursor.seq) : r;
-		if (log != before)
-			cursor = (struct log_cursor){ .seq = cursor.seq };
-		before = log;
-		size = log_read_one(log, &cursor, &record, &next);
-		if (size == 0 || (n_rows > 0 && len + size > ANSWER_LEN_MAX))
-			break;
-		answer_row(session, frame, record);
-		len += size;
-		n_rows++;
-		cursor = next;
-	}
-	if (cursor.seq <= to)
-		answer_done(session, frame, "%u next=%lu", n_rows, (unsigned long)cursor.seq);
-	else
-		answer_done(session, frame, "%u", n_rows);
-	return 0;
-}
-
-int handle_past(struct session *session, const struct frame *frame)
-{
-	struct text from = frame_get(frame, 2, "from"), to = frame_get(frame, 2, "to");
-	struct text last_word = frame_get(frame, 2, "last");
-	uint64_t first, last, n = UINT64_MAX;
-	struct room *room;
-	int r;
-
-	r = handle_target_room(session, frame, frame->word[1], false, &room);
-	if (r || !room)
-		return r;
-	first = room_first(room);
-	last = log_end(&room->log) - 1;
-	r = position_parse(session, room, from, false, &first);
-	if (r == 0)
-		r = position_parse(session, room, to, true, &last);
-	if (r == 0 && last_word.data && !number_parse(last_word, &n))
-		r = POSITION_E_WORD;
-	if (r == 0) {
-		last = MIN(last, log_end(&room->log) - 1);
-		if (n <= last)
-			first = MAX(first, last + 1 - n);
-		first = MIN(MAX(first, room_first(room)), log_end(&room->log));
-		r = past_rows(session, frame, room, first, last);
-	}
-	return r ? refuse_position(session, frame, r, "from=, to= or last= is malformed") : 0;
-}
-
-/* ---- FIND ---- */
-
-/* Of the log, what one request looks through: less than a millisecond of the loop. */
-#define FIND_LEN_MAX (1u << 20)
-
-/* Records in one piece of the log that log_read_back() gives: it has some KiB, unless it
- * is one record. */
-#define FIND_HITS_MAX 256
-
-struct find {
-	struct session *session;
-	const struct frame *frame;
-	struct search search;
-	uint64_t max;
-	unsigned n_rows;
-	size_t len;
-};
-
-/* Answer with those that are in LEN bytes of RECORDS, of which FIRST is the first, newest
- * first. Returns the number of the one that did not fit, or 0. */
-static uint64_t find_rows(struct find *find, const char *records, size_t len, uint64_t first)
-{
-	struct {
-		struct text frame;
-		uint64_t seq;
-	} hits[FIND_HITS_MAX];
-	unsigned n_hits = 0;
-
-	for (size_t at = 0; at < len; first++) {
-		struct text frame = record_frame(records + at);
-		const char *lf = memchr(frame.data, '\n', frame.len);
-		size_t line_len = lf ? (size_t)(lf + 1 - frame.data) : frame.len;
-
-		if (n_hits < FIND_HITS_MAX &&
-			search_finds(&find->search,
-				(struct text){ frame.data + line_len, frame.len - line_len })) {
-			hits[n_hits].frame = frame;
-			hits[n_hits++].seq = first;
-		}
-		at += record_size(frame.len);
-	}
-	while (n_hits-- > 0) {
-		size_t size = hits[n_hits].frame.len;
-
-		if (find->n_rows == find->max ||
-			(find->n_rows > 0 && find->len + size > ANSWER_LEN_MAX))
-			return hits[n_hits].seq;
-		answer_row(find->session, find->frame, hits[n_hits].frame);
-		find->len += size;
-		find->n_rows++;
-	}
-	return 0;
-}
-
-/* Returns 0, or when the first record is not at hand: DISPATCH_E_WAIT or -errno. */
-static int find_in(struct find *find, struct room *room, uint64_t seq)
-{
-	uint64_t next = 0, first;
-	const char *records;
-	size_t looked = 0;
-	struct hole hole;
-	struct log *log;
-	int r;
-
-	while (next == 0 && seq >= room_first(room) && seq > 0 && looked < FIND_LEN_MAX) {
-		size_t len;
-
-		r = room_log_at(room, seq, &log, &hole);
-		if (r == CACHE_E_HOLE) {
-			seq = hole.first - 1;
-			continue;
-		}
-		if (r && looked > 0)
-			break;
-		if (r)
-			return r == CACHE_E_WAIT ? await_record(find->session, room, seq) : r;
-		len = log_read_back(log, seq, &records, &first);
-		next = find_rows(find, records, len, first);
-		looked += len;
-		seq = first - 1;
-	}
-	if (next == 0 && seq >= room_first(room))
-		next = seq;
-	if (next > 0)
-		answer_done(find->session, find->frame, "%u next=%lu", find->n_rows,
-			(unsigned long)next);
-	else
-		answer_done(find->session, find->frame, "%u", find->n_rows);
-	return 0;
-}
-
-int handle_find(struct session *session, const struct frame *frame)
-{
-	struct text from = frame_get(frame, 2, "from"), max = frame_get(frame, 2, "max");
-	struct find find = { .session = session, .frame = frame, .max = ANSWER_ROWS_MAX };
-	struct room *room;
-	uint64_t seq;
-	int r;
-
-	r = handle_target_room(session, frame, frame->word[1], false, &room);
-	if (r || !room)
-		return r;
-	seq = log_end(&room->log) - 1;
-	r = position_parse(session, room, from, true, &seq);
-	if (r == 0 && max.data && (!number_parse(max, &find.max) || find.max == 0))
-		r = POSITION_E_WORD;
-	if (r)
-		return refuse_position(session, frame, r, "from= or max= is malformed");
-	if (!search_init(&find.search, frame->body)) {
-		answer_refuse(session, frame, CODE_ARGS, "the text is not of 1 to %d bytes",
-			SEARCH_LEN_MAX);
-		return 0;
-	}
-	find.max = MIN(find.max, (uint64_t)ANSWER_ROWS_MAX);
-	r = find_in(&find, room, MIN(seq, log_end(&room->log) - 1));
-	return r ? refuse_position(session, frame, r, "") : 0;
-}
-
 /* ---- SEEN ---- */
 
 /* How far the other side of a conversation has read; 0 of a room. */
@@ -659,7 +409,7 @@ static uint64_t seen_by_other(struct session *session, const struct room *room)
 /* Who wants to know whether what was said is read hears of it in the stream. */
 static void seen_tell(struct session *session, struct room *room, uint64_t seq)
 {
-	char words[AUTHOR_LEN_MAX + sizeof " seq=" + NUMBER_DECIMAL_MAX];
+	char words[PRESENCE_WORDS_MAX];
 	int n;
 
 	if (!room_is_conversation(room))

@@ -98,7 +98,7 @@ static struct held_answer *hold_add(struct session *session)
 	return &hold->answers[hold->n++];
 }
 
-void hold_said(struct session *session, const struct frame *frame, struct room *room, uint64_t id,
+void hold_done(struct session *session, const struct frame *frame, struct room *room, uint64_t id,
 	uint64_t seq)
 {
 	struct held_answer *answer = hold_add(session);
@@ -106,6 +106,7 @@ void hold_said(struct session *session, const struct frame *frame, struct room *
 	if (!answer)
 		return;
 	answer->batch = session->broker->store.building;
+	answer->verb = frame->verb;
 	answer->stored = stored_ref(room->stored);
 	answer->seq = seq;
 	answer->id = id;
@@ -139,9 +140,9 @@ static struct frame request_of(
 {
 	struct frame frame = {
 		.tag = { answer->tag, answer->tag_len },
-		.verb = VERB_SAY,
+		.verb = answer->verb,
 		.n_words = 1,
-		.word = { TEXT("SAY") },
+		.word = { text_of(verb_name(answer->verb)) },
 	};
 
 	if (answer->stored->room)

@@ -24,6 +24,7 @@ struct stored;
 
 struct held_answer {
 	uint64_t batch;        /* it is stored with this one; 0: it only waits for its turn */
+	enum verb verb;        /* SAY or SET */
 	struct stored *stored; /* a reference; NULL with TEXT */
 	uint64_t seq;
 	uint64_t id;     /* 0: none was given */
@@ -40,9 +41,10 @@ struct hold {
 	struct held_answer *answers; /* owned; SIZE of them are charged to QUOTA_BYTES */
 };
 
-/* SESSION said message SEQ, with id= ID or 0, in ROOM: answer FRAME when it is stored. Without
- * memory, or above its user's quota, the session is closed. */
-void hold_said(struct session *session, const struct frame *frame, struct room *room, uint64_t id,
+/* SESSION said message SEQ, with id= ID or 0, in ROOM, or set a value there, whose version is SEQ:
+ * answer FRAME, SAY or SET, when it is stored. Without memory, or above its user's quota, the
+ * session is closed. */
+void hold_done(struct session *session, const struct frame *frame, struct room *room, uint64_t id,
 	uint64_t seq);
 
 /* Is an answer to wait? Then it is kept. */

@@ -66,14 +66,11 @@ static unsigned room_each_log(
 	unsigned n_damaged = 0;
 
 	for (size_t i = 0; i < cold->n; i++) {
-		struct segment_image image = cold->segments[i];
 		struct log log;
-		char *data;
 
 		log_init(&log);
-		if (log_restore(&log, &image, &data) == 0 &&
-			archive_read(inspection->store.lock, room->stored->id, &image, data) == 0 &&
-			log_restored(&log, &image) == 0)
+		if (archive_restore(inspection->store.lock, room->stored->id, &cold->segments[i],
+			    &log) == 0)
 			function(&log);
 		else
 			n_damaged++;

@@ -31,11 +31,12 @@ struct journal_header {
 #define JOURNAL_HEADER_LEN 512
 
 enum journal_kind {
-	JOURNAL_ROOM = 1, /* a room: see store.h for the payload of each */
+	JOURNAL_ROOM = 1, /* a room: see stored.h for the payload of each */
 	JOURNAL_RECORDS,  /* records of a room's log, from SEQ on */
 	JOURNAL_MARK,     /* a user has read a room up to SEQ */
 	JOURNAL_GONE,     /* the room is not there any more */
 	JOURNAL_NAME,     /* the payload is a name that a user has taken; of (uid_t)-1, nobody's */
+	JOURNAL_VALUE,    /* a room has a value under a key, or none */
 	JOURNAL_KINDS,
 };
 

@@ -42,7 +42,9 @@ struct segment {
 	uint32_t size;
 	uint32_t n_pins;
 	bool is_orphan; /* not of the log any more: to be freed with the last pin */
+	bool is_closed; /* what comes next goes to another */
 	uint32_t n_index;
+	uint64_t time, last;       /* of its first record, and of its last */
 	struct index_entry *index; /* behind the data, in the same allocation */
 	_Alignas(8) char data[];
 };
@@ -93,7 +95,8 @@ static struct segment_image segment_image(const struct segment *segment)
 		.used = segment->used,
 		.first = segment->first,
 		.next = segment->next,
-		.time = segment->used > 0 ? record_time(segment->data) : 0,
+		.time = segment->time,
+		.last = segment->last,
 		.data = segment->data,
 		.segment = (struct segment *)segment,
 	};
@@ -209,7 +212,8 @@ int log_reserve(struct log *log, size_t frame_len, uint64_t max_bytes, char **re
 	size_t need = record_size(frame_len);
 	int r;
 
-	if (!log->newest || log->newest->size - log->newest->used < need) {
+	if (!log->newest || log->newest->size - log->newest->used < need ||
+		log->newest->is_closed) {
 		r = log_add_segment(log, need, max_bytes);
 		if (r < 0)
 			return r;
@@ -234,6 +238,9 @@ void log_commit(struct log *log, size_t frame_len, uint64_t time)
 {
 	struct segment *segment = log->newest;
 
+	if (segment->used == 0)
+		segment->time = time;
+	segment->last = time;
 	record_close(segment->data + segment->used, frame_len);
 	segment_count(segment, frame_len);
 	log->next++;
@@ -428,19 +435,43 @@ size_t log_read_held(const struct log *log, struct log_cursor *cursor, size_t ma
 	return segment_read(cursor, &limit, max, ret_records, ret_next);
 }
 
-size_t log_read_back(
-	const struct log *log, uint64_t seq, const char **ret_records, uint64_t *ret_first)
+size_t log_read_back(const struct log *log, uint64_t seq, size_t max, struct segment **ret_segment,
+	const char **ret_records, uint64_t *ret_first)
 {
 	const struct index_entry *entry;
+	struct segment *segment;
 	struct log_cursor cursor;
-	struct text frame;
+	uint32_t end;
 
 	log_seek(log, seq, &cursor);
-	entry = segment_index(cursor.segment, seq, is_at_or_before_seq);
-	frame = record_frame(cursor.segment->data + cursor.offset);
-	*ret_records = cursor.segment->data + entry->offset;
-	*ret_first = cursor.segment->first + entry->seq;
-	return cursor.offset + record_size(frame.len) - entry->offset;
+	segment = cursor.segment;
+	end = cursor.offset +
+	      (uint32_t)record_size(record_frame(segment->data + cursor.offset).len);
+	entry = segment_index(segment, seq, is_at_or_before_seq);
+	while (entry > segment->index && end - entry[-1].offset <= max)
+		entry--;
+	*ret_records = segment->data + entry->offset;
+	*ret_first = segment->first + entry->seq;
+	*ret_segment = segment;
+	return end - entry->offset;
+}
+
+void log_close(struct log *log)
+{
+	if (log->newest)
+		log->newest->is_closed = true;
+}
+
+uint64_t log_newest_time(const struct log *log)
+{
+	return log->newest ? log->newest->time : 0;
+}
+
+uint64_t log_oldest_time(const struct log *log)
+{
+	const struct segment *oldest = log_oldest(log);
+
+	return oldest ? oldest->last : 0;
 }
 
 /* ---- a log that is stored, too ---- */
@@ -449,6 +480,13 @@ void log_hold(struct log *log)
 {
 	log->is_held = true;
 	log_seek(log, log->next, &log->end);
+}
+
+void log_let_go(struct log *log)
+{
+	log->is_held = false;
+	log->leaves = NULL;
+	log->keep_from = UINT32_MAX;
 }
 
 void log_release(struct log *log, const struct log_cursor *to)
@@ -502,10 +540,10 @@ void log_truncate(struct log *log)
 	log_hold(log);
 }
 
-struct segment *log_pin(const struct log_cursor *cursor)
+struct segment *segment_pin(struct segment *segment)
 {
-	cursor->segment->n_pins++;
-	return cursor->segment;
+	segment->n_pins++;
+	return segment;
 }
 
 void segment_unpin(struct segment *segment)
@@ -566,9 +604,11 @@ int log_restored(struct log *log, const struct segment_image *image)
 	}
 	log->next = segment->next;
 	segment->sealed = segment->used;
+	segment->time = image->time;
 	if (r != RECORD_E_END || segment->next != image->next)
 		return RECORD_E_BROKEN;
-	log->last_time = MAX(log->last_time, record ? record_time(record) : 0);
+	segment->last = record ? record_time(record) : image->time;
+	log->last_time = MAX(log->last_time, segment->last);
 	return 0;
 }
 

@@ -24,9 +24,11 @@ struct segment_image {
 	uint32_t size; /* that it may grow to */
 	uint32_t used;
 	uint64_t first, next; /* of its records */
-	uint64_t time;        /* of the first */
+	uint64_t time, last;  /* of the first, and of the last; 0: that is not known */
 	const char *data;
 	struct segment *segment;
+	struct entry
+		*entry; /* of a segment that is not in memory: what it was read back to; cache.c */
 };
 
 /* A segment grows to so many bytes at the most, unless it is one record. */
@@ -101,16 +103,28 @@ size_t log_read(const struct log *log, struct log_cursor *cursor, size_t max,
 size_t log_read_one(const struct log *log, struct log_cursor *cursor, struct text *ret_frame,
 	struct log_cursor *ret_next);
 
-/* The records that end with number SEQ, which the log has, from a border that the index
- * knows: some KiB, or one that is larger. Borrowed until the log changes. Returns their
- * bytes, and the number of the first. */
-size_t log_read_back(
-	const struct log *log, uint64_t seq, const char **ret_records, uint64_t *ret_first);
+/* The records that end with number SEQ, which the log has, as many as lie together and fit MAX
+ * bytes, from a border that the index knows; at least those from the last one before SEQ, which are
+ * some KiB or one record. Borrowed until the log changes, or as long as *ret_segment is pinned:
+ * then to be read by any thread. Returns their bytes, and the number of the first. */
+size_t log_read_back(const struct log *log, uint64_t seq, size_t max, struct segment **ret_segment,
+	const char **ret_records, uint64_t *ret_first);
+
+/* What comes next begins a new segment. */
+void log_close(struct log *log);
+
+/* When the newest segment began, and when the last record of the oldest was said, ns; 0 when there
+ * is none. */
+uint64_t log_newest_time(const struct log *log);
+uint64_t log_oldest_time(const struct log *log);
 
 /* ---- a log that is stored, too ---- */
 
 /* Readers have nothing from now on but what log_release() lets them have. */
 void log_hold(struct log *log);
+
+/* It is not stored any more: readers have all there is. Nothing is held now. */
+void log_let_go(struct log *log);
 
 /* The records that are to be stored: those from CURSOR on that lie together, whole ones of
  * MAX bytes at the most, but at least one; like log_read(), but up to next. */
@@ -123,11 +137,11 @@ void log_release(struct log *log, const struct log_cursor *to);
 /* Those from log_end() on can not be: they were never there. */
 void log_truncate(struct log *log);
 
-/* The oldest segment is nowhere else yet: it is not to be taken. */
+/* The oldest segment is nowhere else yet: it is not to be taken. False when there is none. */
 bool log_oldest_is_kept(const struct log *log);
 
 /* The memory of a segment stays, whatever retention does, while it is pinned. */
-struct segment *log_pin(const struct log_cursor *cursor);
+struct segment *segment_pin(struct segment *segment);
 void segment_unpin(struct segment *segment);
 
 /* The segment NUMBER, or the next one there is, with the records that are before

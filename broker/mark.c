@@ -70,7 +70,7 @@ int room_move_mark(struct rooms *rooms, struct room *room, struct user *user, ui
 		return 0;
 	mark->seq = seq;
 	mark->is_stored = false;
-	if (room->stored)
+	if (room_is_stored(room))
 		store_marked(rooms->store, room, mark);
 	list_unlink(&mark->account_link);
 	list_append(&user->account->marks, &mark->account_link);

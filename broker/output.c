@@ -79,11 +79,12 @@ void output_put2(struct session *session, struct text first, struct text second)
 	char *record;
 	int r;
 
-	if (session->is_deaf || session->state == SESSION_GONE)
+	if (session->is_deaf || session->is_short || session->state == SESSION_GONE)
 		return;
 	if (!session->output || session->output->size - session->output->len < size) {
 		r = output_grow(session, size);
 		if (r) {
+			session->is_short = true;
 			session_close(session, false, 0, r < 0 ? "AGAIN" : "QUOTA",
 				r < 0 ? "the broker is out of memory"
 				      : "bytes: too many answers that are not read");
@@ -476,7 +477,8 @@ static int output_find_log(struct bundle *bundle, struct cursor *cursor, struct 
 	}
 	/* who can not be served now is when it is tried again */
 	cursor->awaits_disk = true;
-	if (r == CACHE_E_WAIT && cache_fetch(room->stored->cache, room, cursor->at.seq, NULL) < 0) {
+	if (r == CACHE_E_WAIT &&
+		cache_fetch(room, cursor->at.seq, cursor->session->user, NULL) < 0) {
 		cursor->awaits_disk = false;
 		bundle->n_frames += OUTPUT_TURN_FRAMES; /* in another turn, perhaps */
 	}

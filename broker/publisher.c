@@ -141,7 +141,7 @@ int room_find_message(struct room *room, const struct publisher *publisher,
 	int n;
 
 	/* each look begins anew when something had to be read back: it must all be there then */
-	if (room->stored)
+	if (room_is_stored(room))
 		seq = MAX(seq, cold_recent(&room->stored->cold, CACHE_BYTES / 4));
 	if (value == publisher->id) {
 		*ret_seq = publisher->seq;

@@ -10,6 +10,7 @@ static const char *const quota_names[] = {
 	[QUOTA_NAMES] = "names",
 	[QUOTA_BYTES] = "bytes",
 	[QUOTA_RINGS] = "ring-bytes",
+	[QUOTA_VALUES] = "value-bytes",
 };
 _Static_assert(ARRAY_LEN(quota_names) == QUOTA_KINDS, "every quota has a name");
 
@@ -47,6 +48,7 @@ void quota_init(struct quota_account *account)
 	turns_init(&account->reading);
 	turns_init(&account->sending);
 	turns_init(&account->ringing);
+	turns_init(&account->errands);
 	throttle_init(&account->throttle);
 }
 
@@ -62,6 +64,7 @@ void quota_deinit(struct quota_account *account)
 	turns_deinit(&account->reading);
 	turns_deinit(&account->sending);
 	turns_deinit(&account->ringing);
+	turns_deinit(&account->errands);
 	list_unlink(&account->accounts_link);
 	throttle_deinit(&account->throttle);
 }

@@ -16,10 +16,11 @@
 enum quota_kind {
 	QUOTA_CONNECTIONS,
 	QUOTA_CURSORS,
-	QUOTA_ROOMS, /* that the user brought into being and that still exist */
-	QUOTA_NAMES, /* that are not its Unix name */
-	QUOTA_BYTES, /* of answers and requests held */
-	QUOTA_RINGS, /* bytes of rings that are published */
+	QUOTA_ROOMS,  /* that the user brought into being and that still exist */
+	QUOTA_NAMES,  /* that are not its Unix name */
+	QUOTA_BYTES,  /* of answers and requests held */
+	QUOTA_RINGS,  /* bytes of rings that are published */
+	QUOTA_VALUES, /* bytes of values that it has set; see value.h */
 	QUOTA_KINDS,
 };
 
@@ -54,6 +55,7 @@ struct quota_account {
 	uint64_t told_at;         /* when the diagnostics were last told that it is over a rate */
 	struct turns reading, sending; /* sessions with input, and with output */
 	struct turns ringing;          /* fast paths whose rings are to be looked at */
+	struct turns errands;          /* what is to be read from the disk; see errand.h */
 };
 
 /* Put the session link SESSION in the line of TURNS, and that in the line of ACCOUNTS. */

@@ -20,6 +20,7 @@
 #include "broker/room.h"
 #include "broker/store.h"
 #include "broker/trace.h"
+#include "broker/value.h"
 #include "protocol/record.h"
 
 /* The newest segment of a room is read at the start if it has no more than this: what was said
@@ -185,6 +186,33 @@ static int take_mark(void *userdata, uint64_t room, uid_t uid, uint64_t seq)
 	return restored ? room_take_mark(recovery, restored->room, uid, seq) : STORE_E_STATE;
 }
 
+/* It takes effect at once. */
+static int room_take_value(
+	struct recovery *recovery, struct room *room, const struct catalog_value *row)
+{
+	struct rooms *rooms = recovery->rooms;
+	struct value *value;
+	struct user *user;
+	int r;
+
+	r = users_get(rooms->users, row->uid, &user);
+	if (r < 0)
+		return r;
+	r = value_new(room, user, row->author, row->key, row->text, row->version, true, &value);
+	users_put(rooms->users, user);
+	if (r == 0)
+		value_land(rooms, value);
+	return r;
+}
+
+static int take_value(void *userdata, uint64_t room, const struct catalog_value *row)
+{
+	struct recovery *recovery = userdata;
+	struct restored *restored = recovery_find(recovery, room);
+
+	return restored ? room_take_value(recovery, restored->room, row) : STORE_E_STATE;
+}
+
 static int take_name(void *userdata, struct text name, uid_t uid, uint64_t used_at)
 {
 	struct recovery *recovery = userdata;
@@ -199,16 +227,54 @@ static const struct catalog_reader reader = {
 	.segment = take_segment,
 	.publisher = take_publisher,
 	.mark = take_mark,
+	.value = take_value,
 	.name = take_name,
 };
 
 /* ---- the journal ---- */
 
+static void recovery_forget(struct recovery *recovery, struct restored *restored)
+{
+	table_remove(&recovery->by_id, &restored->link);
+	rooms_forget(recovery->rooms, restored->room);
+	free(restored);
+}
+
+/* The room with this key, which another takes the place of. */
+static struct restored *recovery_find_key(struct recovery *recovery, struct text key)
+{
+	struct room *room = rooms_find(recovery->rooms, key);
+
+	return room && room->stored ? recovery_find(recovery, room->stored->id) : NULL;
+}
+
+static int replay_value(struct recovery *recovery, struct restored *restored,
+	const struct journal_entry *entry, const char *payload)
+{
+	struct catalog_value row = { .uid = entry->uid, .version = entry->seq };
+	struct store_value sizes;
+	const char *end = payload + entry->len;
+
+	if (entry->len < sizeof sizes)
+		return STORE_E_STATE;
+	memcpy(&sizes, payload, sizeof sizes);
+	payload += sizeof sizes;
+	if (sizes.key_len > NAME_LEN_MAX || sizes.author_len > AUTHOR_LEN_MAX ||
+		sizes.key_len + sizes.author_len > (size_t)(end - payload))
+		return STORE_E_STATE;
+	row.key = (struct text){ payload, sizes.key_len };
+	row.author = (struct text){ payload + sizes.key_len, sizes.author_len };
+	payload += sizes.key_len + sizes.author_len;
+	row.text = (struct text){ payload, (size_t)(end - payload) };
+	return room_take_value(recovery, restored->room, &row);
+}
+
 static int replay_room(
 	struct recovery *recovery, const struct journal_entry *entry, const char *payload)
 {
 	struct store_room room;
-	struct catalog_room row = { .id = entry->room, .next = 1 };
+	struct catalog_room row = { .id = entry->room, .next = MAX(entry->seq, (uint64_t)1) };
+	struct restored *before;
 	int r;
 
 	if (recovery_find(recovery, entry->room))
@@ -223,7 +289,15 @@ static int replay_room(
 	row.party[1] = room.party[1];
 	if (row.target_len > row.key.len || row.target_len > TARGET_LEN_MAX)
 		return STORE_E_STATE;
+	before = recovery_find_key(recovery, row.key);
+	if (before)
+		recovery_forget(recovery, before);
 	r = recovery_add(recovery, &row);
+	if (r == 0) { /* nothing of it is in memory */
+		struct log *log = &recovery_find(recovery, row.id)->room->log;
+
+		log->first = log->next = row.next;
+	}
 	if (r == 0) /* only the journal knows of it, which goes with the next checkpoint */
 		recovery_find(recovery, row.id)->is_changed = true;
 	return r;
@@ -250,13 +324,6 @@ static int replay_records(struct recovery *recovery, struct restored *restored,
 		recovery->n_records++;
 	}
 	return r == RECORD_E_END ? 0 : STORE_E_STATE;
-}
-
-static void recovery_forget(struct recovery *recovery, struct restored *restored)
-{
-	table_remove(&recovery->by_id, &restored->link);
-	rooms_forget(recovery->rooms, restored->room);
-	free(restored);
 }
 
 /* That it was used is stored with the next checkpoint; and so is whose it is. */
@@ -286,6 +353,8 @@ static int replay_entry(void *userdata, const struct journal_entry *entry, const
 	switch (entry->kind) {
 	case JOURNAL_RECORDS:
 		return replay_records(recovery, restored, entry, payload);
+	case JOURNAL_VALUE:
+		return replay_value(recovery, restored, entry, payload);
 	case JOURNAL_MARK:
 		return room_take_mark(recovery, restored->room, entry->uid, entry->seq);
 	default: /* JOURNAL_GONE */
@@ -335,11 +404,25 @@ static int each_settle(struct recovery *recovery, struct restored *restored)
 	return 0;
 }
 
+/* Its row is all that is stored of it. What is there from before that was so is removed, if there
+ * is memory for it; else the next start tries again. */
+static int restored_forget_log(struct recovery *recovery, struct restored *restored)
+{
+	struct room *room = restored->room;
+
+	if (restored->is_changed || restored->next > 1)
+		(void)store_renew(recovery->store, room);
+	room_begin_anew(recovery->rooms, room);
+	return 0;
+}
+
 /* Readers may have all of it; and what the journal had is to go into files. */
 static int each_open(struct recovery *recovery, struct restored *restored)
 {
 	struct room *room = restored->room;
 
+	if (room->is_ephemeral)
+		return restored_forget_log(recovery, restored);
 	store_open_log(room);
 	room->stored->next_in_file = restored->next;
 	room->said_next = room->log.next;

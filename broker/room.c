@@ -14,7 +14,9 @@
 #include "broker/catalog.h"
 #include "broker/mark.h"
 #include "broker/publisher.h"
+#include "broker/retain.h"
 #include "broker/store.h"
+#include "broker/value.h"
 #include "protocol/frame.h"
 #include "protocol/number.h"
 #include "protocol/record.h"
@@ -45,14 +47,22 @@ static void room_charge_log(struct rooms *rooms, struct room *room, const struct
 	room->owner->account->log_bytes += change;
 }
 
-static void room_take_oldest(struct rooms *rooms, struct room *room)
+void room_take_oldest(struct rooms *rooms, struct room *room)
 {
 	struct log before = room->log;
 
 	log_take_oldest(&room->log);
 	room_charge_log(rooms, room, &before);
-	if (room->stored)
+	if (room_is_stored(room))
 		store_changed(rooms->store, room);
+}
+
+void room_begin_anew(struct rooms *rooms, struct room *room)
+{
+	while (room->log.bytes > 0)
+		room_take_oldest(rooms, room);
+	log_init(&room->log);
+	randombytes_buf(&room->id, sizeof room->id);
 }
 
 static void room_free(struct rooms *rooms, struct room *room)
@@ -62,6 +72,8 @@ static void room_free(struct rooms *rooms, struct room *room)
 		store_forget(rooms->store, room);
 	while (room->log.bytes > 0)
 		room_take_oldest(rooms, room);
+	rooms->n_aged -= room->retain_age > 0;
+	room_free_values(rooms, room);
 	while (!list_is_empty(&room->publishers))
 		publisher_free(rooms,
 			container_of(list_first(&room->publishers), struct publisher, recent_link));
@@ -143,6 +155,8 @@ static int room_new(struct rooms *rooms, struct text key, size_t target_len, str
 	list_init(&room->cursors);
 	list_init(&room->publishers);
 	list_init(&room->marks);
+	list_init(&room->values);
+	list_init(&room->coming);
 	list_init(&room->feeds);
 	list_init(&room->dirty_link);
 	list_init(&room->idle_link);
@@ -211,7 +225,8 @@ bool room_has_party(const struct room *room, struct text name, uid_t uid)
 void rooms_release(struct rooms *rooms, struct room *room)
 {
 	if (room->n_cursors == 0 && room_first(room) == room->log.next &&
-		list_is_empty(&room->feeds))
+		list_is_empty(&room->feeds) && list_is_empty(&room->values) &&
+		list_is_empty(&room->coming))
 		room_free(rooms, room);
 }
 
@@ -235,11 +250,21 @@ uint64_t rooms_expire(struct rooms *rooms, uint64_t now)
 	return UINT64_MAX;
 }
 
-const char *room_mode_words(const struct rooms *rooms, const struct room *room)
+const char *room_words(
+	const struct rooms *rooms, const struct room *room, char words[static ROOM_WORDS_MAX])
 {
-	if (room->is_ephemeral)
-		return " mode=ephemeral";
-	return room_is_durable(rooms, room) ? " mode=durable" : "";
+	const char *mode = room->is_ephemeral             ? " mode=ephemeral"
+			   : room_is_durable(rooms, room) ? " mode=durable"
+							  : "";
+	uint64_t age = room_retain_age(rooms, room);
+	int n;
+
+	n = snprintf(words, ROOM_WORDS_MAX, "%s retain-bytes=%lu", mode,
+		(unsigned long)room_retain_bytes(rooms, room));
+	if (age != UINT64_MAX)
+		snprintf(words + n, ROOM_WORDS_MAX - (size_t)n, " retain-age=%lu",
+			(unsigned long)(age / 1000000000));
+	return words;
 }
 
 void room_set_idle(struct rooms *rooms, struct room *room)
@@ -399,13 +424,22 @@ static void room_note_stored(
 }
 
 /* What ROOM may have in memory: one room may be all there is, but not more, and no more than it may
- * have on the disk. */
+ * have in all. */
 static uint64_t room_memory(const struct rooms *rooms, const struct room *room)
 {
 	const uint64_t *limit = rooms->settings->limit;
-	uint64_t max = MIN(limit[LIMIT_ROOM_BYTES], limit[LIMIT_LOG_BYTES]);
 
-	return room->stored ? MIN(max, limit[LIMIT_ROOM_DISK_BYTES]) : max;
+	return MIN(MIN(limit[LIMIT_ROOM_BYTES], limit[LIMIT_LOG_BYTES]),
+		room_retain_bytes(rooms, room));
+}
+
+/* Whole segments go when they are old: they are no longer than that. */
+static void room_close_segment(const struct rooms *rooms, struct room *room)
+{
+	uint64_t age = room_retain_age(rooms, room);
+
+	if (age != UINT64_MAX && log_newest_time(&room->log) < rooms->time - age / RETAIN_AGE_PARTS)
+		log_close(&room->log);
 }
 
 int room_append(struct rooms *rooms, struct room *room, const struct author *author, struct text id,
@@ -431,8 +465,9 @@ int room_append(struct rooms *rooms, struct room *room, const struct author *aut
 			return ret_seq ? room_find_message(room, publisher, author, value, ret_seq)
 				       : ROOM_E_DUPLICATE;
 	}
-	if (room->stored && store_is_choked(rooms->store))
+	if (room_is_stored(room) && store_is_choked(rooms->store))
 		return store_is_choked(rooms->store);
+	room_close_segment(rooms, room);
 	r = log_reserve(&room->log, MSG_LINE_MAX + body.len, room_memory(rooms, room), &frame);
 	if (r < 0) {
 		room_charge_log(rooms, room, &before); /* it gave old segments up in vain */
@@ -441,7 +476,7 @@ int room_append(struct rooms *rooms, struct room *room, const struct author *aut
 	frame_len = room_compose(rooms, room, frame, author, publisher, id, body, time);
 	log_commit(&room->log, frame_len, time);
 	rooms->n_records++;
-	if (room->stored)
+	if (room_is_stored(room))
 		room_note_stored(rooms, room, publisher, frame_len);
 	if (publisher)
 		publisher_note(publisher, value, room->log.next - 1);

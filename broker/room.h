@@ -31,11 +31,17 @@ struct room {
 	struct list feeds; /* rings that are published here; see feed.h */
 	unsigned n_cursors, n_presence;
 	uint64_t said_next;     /* number behind the last record that is not of a live ring */
-	bool is_ephemeral;      /* what goes only through rings is not archived */
+	bool is_ephemeral;      /* in memory only; what goes only through rings is not archived */
 	struct list publishers; /* least recent first */
 	unsigned n_publishers;
-	struct list marks;     /* how far users have read it; see mark.h */
-	struct stored *stored; /* owned; NULL: it is in memory only. See store.h */
+	struct list marks;  /* how far users have read it; see mark.h */
+	struct list values; /* in force; see value.h */
+	struct list coming; /* values on their way to the disk */
+	uint64_t values_version;
+	bool values_changed;   /* since the last checkpoint */
+	uint64_t retain_bytes; /* what its owner wants to be kept of it, at the most; 0: what may */
+	uint64_t retain_age;   /* and for so many seconds */
+	struct stored *stored; /* owned; NULL: the disk has nothing of it. See stored.h */
 	uid_t party[2];        /* of a conversation, in the order of its target */
 	size_t target_len;     /* the key starts with the target; the uids follow it */
 	char key[];
@@ -61,7 +67,13 @@ static inline bool room_is_wall(const struct room *room)
 static inline bool room_is_fresh(const struct room *room)
 {
 	return room->n_cursors == 0 && room->log.next == 1 && list_is_empty(&room->feeds) &&
-	       !room->stored;
+	       !room->stored && list_is_empty(&room->values);
+}
+
+/* Is what is said in it on the disk? */
+static inline bool room_is_stored(const struct room *room)
+{
+	return room->stored && !room->is_ephemeral;
 }
 
 /* Is NAME of UID one of the two of a conversation? */
@@ -89,6 +101,8 @@ struct rooms {
 	uint64_t next_number, next_cursor;
 	struct room *latest; /* of rooms_find(): most messages go where the last one went */
 	uint64_t log_bytes;
+	unsigned n_aged;                   /* rooms whose messages have an age */
+	uint64_t aged_at;                  /* when it was last asked what is too old */
 	uint64_t n_records, n_taken_bytes; /* since the start */
 	uint64_t time;                     /* of the packet in hand */
 	struct msg_line line;
@@ -97,10 +111,13 @@ struct rooms {
 	struct store *store;             /* borrowed; NULL: nothing is stored */
 };
 
-/* " mode=ephemeral", " mode=durable" or "": of what kind it is. */
-const char *room_mode_words(const struct rooms *rooms, const struct room *room);
+/* " mode=durable retain-bytes=N retain-age=S" into WORDS, as far as it holds: whether it is stored,
+ * and how much is kept for how long. Returns WORDS. */
+#define ROOM_WORDS_MAX 96
+const char *room_words(
+	const struct rooms *rooms, const struct room *room, char words[static ROOM_WORDS_MAX]);
 
-/* Is what is said in it stored? */
+/* Is what is said in it to be stored? */
 static inline bool room_is_durable(const struct rooms *rooms, const struct room *room)
 {
 	return rooms->store && !room->is_ephemeral;
@@ -123,6 +140,12 @@ struct room *rooms_find(struct rooms *rooms, struct text name);
 
 /* If all of ROOM is in files, have none of it in memory. */
 void rooms_cool(struct rooms *rooms, struct room *room);
+
+/* The oldest segment of it goes from memory. */
+void room_take_oldest(struct rooms *rooms, struct room *room);
+
+/* It has another identity, and nothing was said in it. */
+void room_begin_anew(struct rooms *rooms, struct room *room);
 
 /* The room NAME, made for USER if need be. Returns 0, ROOM_E_QUOTA or -ENOMEM. */
 int rooms_get(struct rooms *rooms, struct text name, struct user *user, struct room **ret_room);

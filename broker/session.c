@@ -20,6 +20,7 @@
 #include "broker/descriptors.h"
 #include "broker/dispatch.h"
 #include "broker/fastpath.h"
+#include "broker/find.h"
 #include "broker/output.h"
 #include "broker/reader.h"
 #include "broker/trace.h"
@@ -454,6 +455,17 @@ static void session_finish(struct session *session)
 	session_end(session);
 }
 
+/* Is there more for its cursors, here or on the disk? */
+static bool session_has_more(const struct session *session)
+{
+	if (!list_is_empty(&session->pending))
+		return true;
+	list_for_each (link, &session->cursors)
+		if (container_of(link, struct cursor, session_link)->awaits_disk)
+			return true;
+	return false;
+}
+
 void session_flush(struct session *session)
 {
 	list_unlink(&session->flush_link);
@@ -463,10 +475,9 @@ void session_flush(struct session *session)
 		(session->state != SESSION_CLOSING || session->is_owed))
 		(void)output_flush_pending(session);
 	if (session->state == SESSION_CLOSING &&
-		(session->is_deaf ||
-			(session->is_writable && session_output_len(session) == 0 &&
-				!session->hold &&
-				(!session->is_owed || list_is_empty(&session->pending))))) {
+		(session->is_deaf || (session->is_writable && session_output_len(session) == 0 &&
+					     !session->hold &&
+					     (!session->is_owed || !session_has_more(session))))) {
 		session_finish(session);
 		return;
 	}
@@ -548,6 +559,7 @@ void session_end(struct session *session)
 	list_unlink(&session->sessions_link);
 	output_drop(session);
 	hold_free(session);
+	find_free(find_take_found(session));
 	if (session->held) {
 		quota_discharge(session->user->account, QUOTA_BYTES, session->held->len);
 		free(TAKE(session->held));

@@ -61,6 +61,7 @@ struct session {
 	bool was_plain : 1;  /* while closing: so no BYE */
 	bool owns_bye : 1;   /* BYE was allocated; else there was no memory, and the code must do */
 	bool has_batch : 1, has_direct : 1;
+	bool is_short : 1; /* an answer could not be kept: none comes behind it, only BYE */
 
 	struct list sessions_link; /* in broker.sessions, in order of number */
 	struct list ready_link;    /* in account.reading while there is input to take */

@@ -26,6 +26,8 @@ static const struct {
 	[QUOTA_BYTES] = { "bytes", 32 << 20, 1 << 18, UINT64_C(1) << 40 },
 	/* fifteen of the usual size, or one of the largest */
 	[QUOTA_RINGS] = { "ring-bytes", (16 << 20) + (64 << 10), 1 << 18, UINT64_C(1) << 40 },
+	/* twenty rooms full of them, or thousands of topics */
+	[QUOTA_VALUES] = { "value-bytes", 1 << 20, 1 << 12, UINT64_C(1) << 40 },
 	/* nobody is slowed unless an administrator says so */
 	[LIMIT_RATE] = { "rate", RATE_MAX, 1, RATE_MAX },
 	[LIMIT_CONNECTS] = { "connects", RATE_MAX, 1, RATE_MAX },

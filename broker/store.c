@@ -25,213 +25,8 @@
 #include "broker/room.h"
 #include "broker/session.h"
 #include "broker/trace.h"
+#include "broker/value.h"
 #include "protocol/record.h"
-
-/* ---- what is stored of a room ---- */
-
-struct stored *stored_ref(struct stored *stored)
-{
-	stored->n_refs++;
-	return stored;
-}
-
-void stored_put(struct stored *stored)
-{
-	if (--stored->n_refs > 0)
-		return;
-	assert(!stored->room && !list_is_linked(&stored->changed_link));
-	cold_clear(&stored->cold);
-	free(stored);
-}
-
-void store_changed(struct store *store, struct room *room)
-{
-	struct stored *stored = room->stored;
-
-	if (!stored)
-		return;
-	if (store->changed_at == 0)
-		store->changed_at = store->rooms->users->now;
-	if (list_is_linked(&stored->changed_link))
-		return;
-	list_append(&store->changed, &stored->changed_link);
-	stored_ref(stored);
-}
-
-/* ---- notes: what is not records ---- */
-
-/* Another entry for the next batch. -ENOMEM. */
-static int store_note(struct store *store, struct journal_entry entry, const void *payload,
-	size_t len, const void *rest, size_t rest_len)
-{
-	size_t size = sizeof entry + ((len + rest_len + 7) & ~(size_t)7);
-	char *at;
-
-	if (store->notes_size - store->notes_len < size) {
-		size_t more = MAX(store->notes_size * 2, store->notes_len + size + 1024);
-		char *notes = realloc(store->notes, more);
-
-		if (!notes)
-			return -ENOMEM;
-		store->notes = notes;
-		store->notes_size = more;
-	}
-	entry.len = (uint32_t)(len + rest_len);
-	at = store->notes + store->notes_len;
-	memcpy(at, &entry, sizeof entry);
-	memcpy(at + sizeof entry, payload, len);
-	memcpy(at + sizeof entry + len, rest, rest_len);
-	store->notes_len += size;
-	return 0;
-}
-
-int store_take_up(struct store *store, struct room *room)
-{
-	struct stored *stored = calloc(1, sizeof *stored);
-	struct text key = table_key(&room->link);
-	struct store_room payload = { room->owner->uid, { room->party[0], room->party[1] },
-		(uint32_t)room->target_len };
-	int r;
-
-	if (!stored)
-		return -ENOMEM;
-	r = store_note(store, (struct journal_entry){ .kind = JOURNAL_ROOM, .room = room->id },
-		&payload, sizeof payload, key.data, key.len);
-	if (r < 0) {
-		free(stored);
-		return r;
-	}
-	store_adopt(store, room, stored);
-	store_open_log(room);
-	store_changed(store, room);
-	return 0;
-}
-
-int stored_add_cold(struct stored *stored, const struct segment_image *image)
-{
-	int r = cold_add(&stored->cold, image);
-
-	if (r < 0)
-		return r;
-	stored->cache->store->cold_bytes += image->used;
-	stored->room->owner->account->cold_bytes += image->used;
-	return 0;
-}
-
-void stored_drop_cold(struct stored *stored, size_t i)
-{
-	uint32_t used = stored->cold.segments[i].used;
-
-	stored->cache->store->cold_bytes -= used;
-	stored->room->owner->account->cold_bytes -= used;
-	cold_remove(&stored->cold, i);
-}
-
-/* Memory has no place for it any more. */
-static void log_leaves(struct log *log, const struct segment_image *image)
-{
-	struct room *room = container_of(log, struct room, log);
-
-	/* without memory it is a hole until the next start */
-	if (room->stored)
-		(void)stored_add_cold(room->stored, image);
-}
-
-bool stored_is_in_files(const struct stored *stored)
-{
-	return stored->next_in_file == stored->room->log.next;
-}
-
-void store_open_log(struct room *room)
-{
-	log_hold(&room->log);
-	room->log.leaves = log_leaves;
-	room->log.keep_from = room->stored->file_number;
-	room->stored->at = room->log.end;
-}
-
-void store_adopt(struct store *store, struct room *room, struct stored *stored)
-{
-	list_init(&stored->dirty_link);
-	list_init(&stored->changed_link);
-	stored->room = room;
-	stored->n_refs = 1;
-	stored->id = room->id;
-	stored->oldest_file = stored->file_number = room->log.oldest_number;
-	stored->cache = &store->cache;
-	/* nothing of it is taken from memory before it is known what is in files */
-	room->log.keep_from = stored->file_number;
-	room->stored = stored;
-	list_unlink(&room->idle_link); /* it is not forgotten because nobody looks at it */
-}
-
-void store_appended(struct store *store, struct room *room, size_t len)
-{
-	struct stored *stored = room->stored;
-
-	stored->held += len;
-	room->owner->account->held_bytes += len;
-	if (!list_is_linked(&stored->dirty_link))
-		list_append(&store->dirty, &stored->dirty_link);
-}
-
-static void stored_settle(struct stored *stored, uint64_t len)
-{
-	stored->held -= len;
-	stored->room->owner->account->held_bytes -= len;
-}
-
-void store_marked(struct store *store, struct room *room, const struct mark *mark)
-{
-	if (store->is_recovering)
-		return;
-	/* without memory it is stored with the next checkpoint */
-	(void)store_note(store,
-		(struct journal_entry){ .kind = JOURNAL_MARK,
-			.room = room->id,
-			.uid = mark->user->uid,
-			.seq = mark->seq },
-		"", 0, "", 0);
-	store_changed(store, room);
-}
-
-void store_named(struct store *store, const struct nick *nick, bool is_taken)
-{
-	if (!store_is_open(store) || store->is_recovering)
-		return;
-	/* without memory it is stored with the next checkpoint */
-	if (is_taken)
-		(void)store_note(store,
-			(struct journal_entry){ .kind = JOURNAL_NAME,
-				.uid = nick->owner ? nick->owner->uid : (uid_t)-1 },
-			nick->name, strlen(nick->name), "", 0);
-	store->names_changed = true;
-	if (store->changed_at == 0)
-		store->changed_at = store->rooms->users->now;
-}
-
-void store_forget(struct store *store, struct room *room)
-{
-	struct stored *stored = TAKE(room->stored);
-
-	if (!stored)
-		return;
-	while (stored->cold.n > 0)
-		stored_drop_cold(stored, stored->cold.n - 1);
-	stored->room->owner->account->held_bytes -= stored->held;
-	stored->room = NULL;
-	list_unlink(&stored->dirty_link);
-	if (!list_is_linked(&stored->changed_link))
-		stored_ref(stored);
-	list_unlink(&stored->changed_link);
-	list_append(&store->gone, &stored->changed_link);
-	if (store->changed_at == 0)
-		store->changed_at = store->rooms->users->now;
-	/* without memory the journal does not say so, but the next checkpoint */
-	(void)store_note(store, (struct journal_entry){ .kind = JOURNAL_GONE, .room = stored->id },
-		"", 0, "", 0);
-	stored_put(stored);
-}
 
 /* ---- who has to wait ---- */
 
@@ -244,13 +39,16 @@ static bool store_is_over(const struct store *store)
 
 bool store_must_wait(struct store *store, const struct room *room)
 {
-	return room->stored &&
-	       (room->stored->held >=
-			       MIN((uint64_t)STORE_ROOM_HELD_MAX,
+	const struct stored *stored = room->stored;
+
+	if (!stored || room->is_ephemeral)
+		return stored && stored->is_changing;
+	return stored->is_changing ||
+	       stored->held >= MIN((uint64_t)STORE_ROOM_HELD_MAX,
 				       store->rooms->settings->limit[LIMIT_ROOM_BYTES] / 8) ||
-		       room->owner->account->held_bytes >= STORE_ACCOUNT_HELD_MAX ||
-		       /* a checkpoint is slow, and makes room */
-		       ((store->checkpoint || store->wants_new) && store_is_over(store)));
+	       room->owner->account->held_bytes >= STORE_ACCOUNT_HELD_MAX ||
+	       /* a checkpoint is slow, and makes room */
+	       ((store->checkpoint || store->wants_new) && store_is_over(store));
 }
 
 int store_is_choked(const struct store *store)
@@ -307,8 +105,32 @@ static void room_take_back(struct store *store, struct room *room, int error)
 		feed_take_back(container_of(link, struct feed, room_link), error);
 }
 
-/* Nothing that waits can be stored. */
-static void store_fail(struct store *store, int error)
+/* Values that are on their way will not be. */
+static void store_drop_coming(struct store *store)
+{
+	list_for_each (link, &store->coming)
+		value_drop(store->rooms, container_of(link, struct value, store_link));
+}
+
+/* What was to be told of marks, names and rooms that went holds still, and is tried again; or it is
+ * in the next checkpoint, if that is too much. What is new of rooms is told anew. */
+static void store_return_notes(struct store *store, struct batch *batch)
+{
+	const unsigned kinds = 1u << JOURNAL_MARK | 1u << JOURNAL_NAME | 1u << JOURNAL_GONE;
+
+	notes_keep(&store->notes, kinds);
+	if (!batch)
+		return;
+	notes_keep(&batch->notes, kinds);
+	if (batch->notes.len + store->notes.len > NOTES_MAX ||
+		notes_join(&batch->notes, &store->notes) < 0)
+		return;
+	store->notes = batch->notes;
+	batch->notes = (struct notes){ NULL, 0, 0 };
+}
+
+/* Nothing that waits can be stored; BATCH was tried, unless NULL. */
+static void store_fail(struct store *store, struct batch *batch, int error)
 {
 	if (store->error != error)
 		trace(TRACE_ERROR, "storage failed reason=\"%s\"", strerror(-error));
@@ -322,10 +144,35 @@ static void store_fail(struct store *store, int error)
 			room_take_back(store, room, error);
 	}
 	store->done = store->building - 1;
+	store_return_notes(store, batch);
+	list_for_each (link, &store->unknown)
+		container_of(link, struct stored, unknown_link)->batch = 0;
+	store_drop_coming(store);
 	holds_fail(store, error);
 	/* some were made for what was not said */
 	list_for_each (link, &store->rooms->all)
 		rooms_release(store->rooms, container_of(link, struct room, rooms_link));
+}
+
+/* What was told beside records is known. */
+static void batch_settle_notes(struct store *store, const struct batch *batch)
+{
+	list_for_each (link, &store->unknown) {
+		struct stored *stored = container_of(link, struct stored, unknown_link);
+
+		if (stored->batch == 0 || stored->batch > batch->number)
+			break;
+		list_unlink(link);
+	}
+	list_for_each (link, &store->coming) {
+		struct value *value = container_of(link, struct value, store_link);
+		struct room *room = value->room;
+
+		if (value->batch > batch->number)
+			break;
+		value_land(store->rooms, value);
+		rooms_release(store->rooms, room);
+	}
 }
 
 static void batch_land(struct store *store, struct batch *batch)
@@ -351,7 +198,16 @@ static void batch_land(struct store *store, struct batch *batch)
 	store->done = batch->number;
 	store->journal_len = batch->journal_len;
 	store->generation = batch->generation;
+	batch_settle_notes(store, batch);
 	holds_settle(store);
+}
+
+/* Is there something to tell the disk beside records? */
+static bool store_has_notes(const struct store *store)
+{
+	return store->notes.len > 0 ||
+	       (!list_is_empty(&store->unknown) &&
+		       container_of(store->unknown.prev, struct stored, unknown_link)->batch == 0);
 }
 
 bool store_rests(const struct store *store)
@@ -365,12 +221,12 @@ void store_flush(struct store *store)
 
 	if (!store_is_open(store) || store->flying ||
 		(list_is_empty(&store->dirty) && !store->wants_new &&
-			(store->notes_len == 0 || store_rests(store))))
+			(!store_has_notes(store) || store_rests(store))))
 		return;
 	batch = batch_new(store);
 	store->building++;
 	if (!batch) {
-		store_fail(store, -ENOMEM);
+		store_fail(store, NULL, -ENOMEM);
 		return;
 	}
 	store->flying = batch;
@@ -400,8 +256,8 @@ uint64_t store_patience(struct store *store, uint64_t now)
 
 	if (!store_is_open(store))
 		return UINT64_MAX;
-	wait = MIN(cache_expire(&store->cache, now), store_age(store, now));
-	if (store->error && store->notes_len > 0 && !store->flying)
+	wait = cache_expire(&store->cache, now);
+	if (store->error && store_has_notes(store) && !store->flying)
 		return MIN(wait, store->retry_at - MIN(now, store->retry_at));
 	if (store->checkpoint || store->wants_new || store->changed_at == 0)
 		return wait;
@@ -429,14 +285,12 @@ static void writer_dispatch(struct store *store)
 		store->flying = NULL;
 		if (r == 0)
 			batch_land(store, batch);
-		else
-			batch_return_notes(store, batch);
 		if (is_new) /* if it was not, the next one is */
 			store->wants_new = false;
-		batch_free(batch);
 		if (r < 0)
-			store_fail(store, r);
-		else if (is_new && !store->checkpoint)
+			store_fail(store, batch, r);
+		batch_free(batch);
+		if (r == 0 && is_new && !store->checkpoint)
 			store_checkpoint(store);
 		store_wake(store);
 	}
@@ -467,18 +321,19 @@ void store_dispatch(struct store *store)
 {
 	writer_dispatch(store);
 	keeper_dispatch(store);
-	cache_dispatch(&store->cache);
 }
 
 /* ---- life ---- */
 
-static void store_prepare(struct store *store, struct rooms *rooms, const char *path)
+static void store_prepare(
+	struct store *store, struct rooms *rooms, struct errands *errands, const char *path)
 {
 	*store = (struct store){ .rooms = rooms, .path = path, .lock = -1, .dir = -1 };
 	store->building = 1;
-	store->writer.fd = store->keeper.fd = store->cache.worker.fd = -1;
-	store->cache.store = store;
-	list_init(&store->cache.entries);
+	store->writer.fd = store->keeper.fd = -1;
+	cache_init(&store->cache, store, errands);
+	list_init(&store->unknown);
+	list_init(&store->coming);
 	list_init(&store->dirty);
 	list_init(&store->changed);
 	list_init(&store->gone);
@@ -491,17 +346,17 @@ static void store_prepare(struct store *store, struct rooms *rooms, const char *
 
 int store_inspect(struct store *store, struct rooms *rooms, const char *path)
 {
-	store_prepare(store, rooms, path);
+	store_prepare(store, rooms, NULL, path);
 	store->is_inspected = true;
 	return recover(store);
 }
 
-int store_init(struct store *store, struct rooms *rooms, const char *path, uint64_t journal_bytes,
-	uint64_t look_ns)
+int store_init(struct store *store, struct rooms *rooms, struct errands *errands, const char *path,
+	uint64_t journal_bytes, uint64_t look_ns)
 {
 	int r;
 
-	store_prepare(store, rooms, path);
+	store_prepare(store, rooms, errands, path);
 	if (!path)
 		return 0;
 	r = recover(store);
@@ -511,8 +366,6 @@ int store_init(struct store *store, struct rooms *rooms, const char *path, uint6
 	r = worker_init(&store->writer, "journal", look_ns);
 	if (r == 0)
 		r = worker_init(&store->keeper, "checkpoint", 0);
-	if (r == 0)
-		r = cache_init(&store->cache, store);
 	if (r < 0)
 		trace(TRACE_ERROR, "can not start a thread: %s", strerror(-r));
 	return r;
@@ -581,6 +434,7 @@ void store_deinit(struct store *store)
 		return;
 	if (store->keeper.is_running)
 		store_finish(store);
+	store_drop_coming(store);
 	list_for_each (link, &store->rooms->all) {
 		struct room *room = container_of(link, struct room, rooms_link);
 		struct stored *stored = TAKE(room->stored);
@@ -591,6 +445,7 @@ void store_deinit(struct store *store)
 			stored_drop_cold(stored, stored->cold.n - 1);
 		room->owner->account->held_bytes -= stored->held;
 		list_unlink(&stored->dirty_link);
+		list_unlink(&stored->unknown_link);
 		stored->room = NULL;
 		/* the room's own reference, unless the line has one, which is let go below */
 		if (!list_is_linked(&stored->changed_link))
@@ -598,11 +453,11 @@ void store_deinit(struct store *store)
 		else
 			stored->n_refs--;
 	}
-	cache_deinit(&store->cache, STORE_LAST_NS);
+	cache_deinit(&store->cache);
 	store_let_go(&store->changed);
 	store_let_go(&store->gone);
 	store->rooms->store = NULL;
-	free(TAKE(store->notes));
+	notes_clear(&store->notes);
 	/* what is stuck in the disk stays until the exit, with what it has in hand */
 	(void)worker_deinit(&store->keeper, STORE_LAST_NS);
 	(void)worker_deinit(&store->writer, STORE_LAST_NS);

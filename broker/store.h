@@ -15,18 +15,15 @@
 #include <stdint.h>
 
 #include "broker/cache.h"
-#include "broker/cold.h"
 #include "broker/journal.h"
 #include "broker/list.h"
-#include "broker/log.h"
+#include "broker/notes.h"
+#include "broker/stored.h"
 #include "broker/worker.h"
 
 struct batch;
 struct checkpoint;
-struct mark;
-struct nick;
-struct room;
-struct rooms;
+struct errands;
 struct session;
 
 /* Records of one room, and of all rooms of one account, that may wait for the disk, in bytes.
@@ -46,31 +43,6 @@ struct session;
 #define STORE_STOP_NS (UINT64_C(5) * 1000000000)
 #define STORE_LAST_NS (UINT64_C(500) * 1000 * 1000)
 
-/* What a room that is stored has; it stays while a batch, a checkpoint or an answer that is held
- * refers to it. */
-struct stored {
-	struct room *room; /* NULL: it is gone */
-	unsigned n_refs;   /* the room's own, too */
-	uint64_t id;       /* the identity of its log */
-	struct list dirty_link;
-	struct list changed_link;
-	struct log_cursor at;  /* what is before it is in a batch or stored */
-	uint64_t held;         /* bytes of records that are not stored */
-	uint32_t file_number;  /* segments before this one are in their files */
-	uint32_t file_used;    /* and so much of this one */
-	uint32_t oldest_file;  /* there is none before this one */
-	uint64_t next_in_file; /* number behind the last record that is */
-	struct cold cold;      /* those that are in files only */
-	struct cache *cache;   /* where they are read back to */
-};
-
-/* Payload of JOURNAL_ROOM; the key follows. */
-struct store_room {
-	uint32_t owner;
-	uint32_t party[2];
-	uint32_t target_len;
-};
-
 struct store {
 	const char *path; /* the directory; borrowed. NULL: nothing is stored */
 	bool is_inspected, is_recovering;
@@ -80,14 +52,15 @@ struct store {
 	struct journal journal;       /* the writer's */
 	int dir;                      /* the writer's */
 	struct job closing;           /* its last */
+	struct list unknown;          /* rooms that the disk does not know */
 	struct list dirty;            /* rooms with what is in no batch */
 	struct list changed;          /* rooms with what is in no checkpoint */
 	struct list gone;             /* rooms that were in one, or may be, and are not any more */
 	struct list holds;            /* answers that wait; see hold.h */
 	struct list waiters;          /* sessions, by wait_link */
-	char *notes;                  /* what else goes into the next batch: entries */
-	size_t notes_len, notes_size;
-	struct batch *flying;    /* the one that is being written */
+	struct list coming;           /* values, by store_link */
+	struct notes notes;           /* what else goes into the next batch */
+	struct batch *flying;         /* the one that is being written */
 	uint64_t building, done; /* batches, counted: the next one, and the last that is stored */
 	uint64_t generation;     /* of the journal's file that the last batch went to */
 	uint64_t journal_len;    /* and what is in it */
@@ -97,7 +70,6 @@ struct store {
 	struct checkpoint *checkpoint; /* the one in hand */
 	int checkpoint_error;          /* of the last one: 0 or -errno */
 	bool names_changed;            /* since the last one */
-	uint64_t aged_at;              /* when it was last asked what is too old */
 	uint64_t changed_at;           /* since when there is something for one; 0: there is not */
 	uint64_t retry_at;             /* the last one failed */
 	int error;                     /* the last batch could not be stored: 0 or -errno */
@@ -111,11 +83,12 @@ enum {
 	STORE_E_DAMAGED,  /* some of it can not be read; of store_inspect() only */
 };
 
-/* Take the directory PATH, which is made, and bring ROOMS to what it has. PATH is borrowed.
+/* Take the directory PATH, which is made, and bring ROOMS to what it has. PATH and ERRANDS, which
+ * read what is not in memory, are borrowed.
  * With NULL nothing is stored. Returns 0, an outcome, or -errno; the reason is in the
  * diagnostics. store_deinit() is due in any case. */
-int store_init(struct store *store, struct rooms *rooms, const char *path, uint64_t journal_bytes,
-	uint64_t look_ns);
+int store_init(struct store *store, struct rooms *rooms, struct errands *errands, const char *path,
+	uint64_t journal_bytes, uint64_t look_ns);
 
 /* The same, only to look: nothing is changed, and nothing will be stored. */
 int store_inspect(struct store *store, struct rooms *rooms, const char *path);
@@ -128,28 +101,6 @@ static inline bool store_is_open(const struct store *store)
 {
 	return store->path != NULL;
 }
-
-/* ROOM is one that is stored from now on. Returns 0 or -ENOMEM. */
-int store_take_up(struct store *store, struct room *room);
-/* ROOM is stored, as STORED says, which it owns from now on. */
-void store_adopt(struct store *store, struct room *room, struct stored *stored);
-/* What its log has is stored; what comes is held, and what it takes from memory goes to STORED. */
-void store_open_log(struct room *room);
-/* That segment is on the disk only. -ENOMEM. And segment I is not there any more. */
-int stored_add_cold(struct stored *stored, const struct segment_image *image);
-void stored_drop_cold(struct stored *stored, size_t i);
-/* A record was appended to it, which takes LEN bytes. */
-void store_appended(struct store *store, struct room *room, size_t len);
-
-/* A mark moved, or segments were taken. */
-void store_marked(struct store *store, struct room *room, const struct mark *mark);
-void store_changed(struct store *store, struct room *room);
-
-/* See users.named. */
-void store_named(struct store *store, const struct nick *nick, bool is_taken);
-
-/* ROOM goes. */
-void store_forget(struct store *store, struct room *room);
 
 /* May no more be said in ROOM now? SESSION is woken when it may. */
 bool store_must_wait(struct store *store, const struct room *room);
@@ -170,9 +121,3 @@ void store_dispatch(struct store *store);
 
 /* Start a checkpoint if one is due. Returns the ns until the next is, UINT64_MAX when none. */
 uint64_t store_patience(struct store *store, uint64_t now);
-
-/* Is all of its room in files? */
-bool stored_is_in_files(const struct stored *stored);
-
-struct stored *stored_ref(struct stored *stored);
-void stored_put(struct stored *stored);

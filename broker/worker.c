@@ -119,11 +119,13 @@ int worker_deinit(struct worker *worker, uint64_t timeout_ns)
 		worker->n_added++;
 		pthread_cond_signal(&worker->wake);
 		pthread_mutex_unlock(&worker->mutex);
-		clock_gettime(CLOCK_REALTIME, &until);
+		/* of the same clock, a little behind, and a system's own also where a test has
+		 * time of its own */
+		clock_gettime(CLOCK_MONOTONIC_COARSE, &until);
 		timeout_ns += (uint64_t)until.tv_nsec;
 		until.tv_sec += (time_t)(timeout_ns / 1000000000);
 		until.tv_nsec = (long)(timeout_ns % 1000000000);
-		if (pthread_timedjoin_np(worker->thread, NULL, &until))
+		if (pthread_clockjoin_np(worker->thread, NULL, CLOCK_MONOTONIC, &until))
 			return -EBUSY;
 		worker->is_running = false;
 	}

@@ -238,6 +238,7 @@ int session_arrive(struct chat *chat, const struct frame *frame)
 	case VERB_JOINED:
 	case VERB_PARTED:
 	case VERB_SEEN:
+	case VERB_SET:
 	case VERB_RING:
 	case VERB_UNRING:
 		return 1;

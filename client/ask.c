@@ -75,8 +75,7 @@ int ask_pages(struct chat *chat, const char *request, int timeout_ms, chat_row_f
 	}
 }
 
-/* The first word is "!"'s code. ABOUT is what was asked about, or NULL. */
-static int refused(const char *answer, const char *about)
+int refused(const char *answer, const char *about)
 {
 	size_t len = strcspn(answer, " ");
 
@@ -106,7 +105,7 @@ static void print_row(void *userdata, const char *row, size_t len)
 	putchar('\n');
 }
 
-static int finish(struct chat *chat, int status)
+int finish(struct chat *chat, int status)
 {
 	chat_close(chat);
 	if ((fflush(stdout) < 0 || ferror(stdout)) && errno != EPIPE && !status) {

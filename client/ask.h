@@ -13,6 +13,13 @@
 int ask_pages(struct chat *chat, const char *request, int timeout_ms, chat_row_fn *row,
 	void *userdata, const char **ret_answer);
 
+/* Complain about ANSWER, a refusal whose first word is its code. ABOUT is what was asked about, or
+ * NULL. Returns a status. */
+int refused(const char *answer, const char *about);
+
+/* Close CHAT and standard output. Returns STATUS, or that of an error in this. */
+int finish(struct chat *chat, int status);
+
 /* Take the first word off *ROW, a list of words with single spaces. */
 struct text row_word(struct text *row);
 

@@ -70,7 +70,7 @@ enum chat_from {
 	CHAT_TIME,  /* the first record at or after POSITION ns since the epoch */
 };
 
-#define CHAT_PRESENCE 1u /* report CHAT_JOINED and CHAT_PARTED, CHAT_SEEN in conversations */
+#define CHAT_PRESENCE 1u /* report CHAT_JOINED, CHAT_PARTED, CHAT_SET, CHAT_SEEN */
 
 /* For chat_join() and chat_send(): go through shared memory, without the broker in between,
  * where publisher and reader both ask for it, and through the socket otherwise. See
@@ -123,6 +123,7 @@ enum chat_type {
 	CHAT_DOWN,    /* text: the connection is lost, or (ended) over for good */
 	CHAT_UP,      /* the connection is back, the cursors stand where they stood */
 	CHAT_SEEN,    /* target name uid of seq: one of a conversation has read so far */
+	CHAT_SET,     /* target name uid of text: there is another value under that key */
 };
 
 /* Borrowed from the chat, valid until the next call with it. Strings are
@@ -141,7 +142,7 @@ struct chat_event {
 	uint64_t from, to; /* GAP, inclusive; to is 0 after a reset */
 	uint64_t id;       /* REFUSED: which of this publisher's messages, from 1 */
 	const char *code;  /* REFUSED: see chat-protocol(7); DOWN: of BYE, or "" */
-	const char *text;  /* GAP: the reason; REFUSED, DOWN: in words */
+	const char *text;  /* GAP: the reason; REFUSED, DOWN: in words; SET: the key */
 	bool ended;        /* DOWN: for good, no reconnect follows */
 };
 

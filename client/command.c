@@ -4,6 +4,7 @@
 #include <string.h>
 #include <time.h>
 
+#include "client/room.h"
 #include "client/script.h"
 #include "client/slash.h"
 #include "client/top.h"
@@ -76,7 +77,7 @@ static int set_count(struct settings *settings, const char *argument)
 }
 
 /* Seconds, with at most three digits after a point. */
-static bool seconds_parse(const char *argument, uint64_t *ret_ms)
+static bool timeout_parse(const char *argument, uint64_t *ret_ms)
 {
 	struct text whole = text_of(argument), part = TEXT("0");
 	const char *point = strchr(argument, '.');
@@ -97,7 +98,7 @@ static bool seconds_parse(const char *argument, uint64_t *ret_ms)
 
 static int set_timeout(struct settings *settings, const char *argument)
 {
-	if (!seconds_parse(argument, &settings->timeout_ms))
+	if (!timeout_parse(argument, &settings->timeout_ms))
 		return complain_usage(
 			"--timeout takes seconds, like 5 or 0.25, not '%s'", argument);
 	settings->has_timeout = true;
@@ -106,10 +107,53 @@ static int set_timeout(struct settings *settings, const char *argument)
 
 static int set_interval(struct settings *settings, const char *argument)
 {
-	if (!seconds_parse(argument, &settings->interval_ms) ||
+	if (!timeout_parse(argument, &settings->interval_ms) ||
 		settings->interval_ms < INTERVAL_MS_MIN)
 		return complain_usage(
 			"--interval takes seconds from 0.1, like 5 or 0.5, not '%s'", argument);
+	return STATUS_OK;
+}
+
+static int set_mode(struct settings *settings, const char *argument)
+{
+	if (strcmp(argument, "durable") != 0 && strcmp(argument, "ephemeral") != 0)
+		return complain_usage("--mode takes durable or ephemeral, not '%s'", argument);
+	settings->mode = argument;
+	return STATUS_OK;
+}
+
+static bool is_default(const char *argument)
+{
+	return strcmp(argument, "default") == 0;
+}
+
+static int set_retain_bytes(struct settings *settings, const char *argument)
+{
+	settings->has_retain_bytes = true;
+	if (!is_default(argument) &&
+		(!bytes_parse(argument, &settings->retain_bytes) || settings->retain_bytes == 0))
+		return complain_usage(
+			"--retain-bytes takes a number like 500k, 20M or 1G, or default, not '%s'",
+			argument);
+	return STATUS_OK;
+}
+
+static int set_retain_age(struct settings *settings, const char *argument)
+{
+	settings->has_retain_age = true;
+	if (!is_default(argument) &&
+		(!seconds_parse(argument, &settings->retain_age) || settings->retain_age == 0))
+		return complain_usage(
+			"--retain-age takes a time like 10m, 2h or 30d, or default, not '%s'",
+			argument);
+	return STATUS_OK;
+}
+
+static int set_if(struct settings *settings, const char *argument)
+{
+	if (!number_parse(text_of(argument), &settings->version))
+		return complain_usage("--if takes a version, not '%s'", argument);
+	settings->has_if = true;
 	return STATUS_OK;
 }
 
@@ -199,6 +243,26 @@ const struct option_row option_rows[] = {
 		.help = "if this makes the room, keep nothing of what goes that way",
 		.where = OPTION_LISTEN | OPTION_SAY,
 		.set = set_ephemeral },
+	{ .name = "mode",
+		.argument = "MODE",
+		.help = "durable: it is stored; or ephemeral: in memory only",
+		.where = OPTION_ROOM,
+		.set = set_mode },
+	{ .name = "retain-bytes",
+		.argument = "N",
+		.help = "keep so much at the most: 500k, 20M, 1G, default",
+		.where = OPTION_ROOM,
+		.set = set_retain_bytes },
+	{ .name = "retain-age",
+		.argument = "T",
+		.help = "keep it for so long: 10m, 2h, 30d, default",
+		.where = OPTION_ROOM,
+		.set = set_retain_age },
+	{ .name = "if",
+		.argument = "V",
+		.help = "only if this is its version; 0: if there is none",
+		.where = OPTION_ROOM,
+		.set = set_if },
 	{ .name = "interval",
 		.argument = "S",
 		.help = "show it anew every S seconds (1)",
@@ -241,6 +305,11 @@ const struct subcommand subcommands[] = {
 		.help = "list who is in ROOM, or connected at all",
 		.run = script_who },
 	{ .name = "rooms", .usage = "", .help = "list the rooms", .run = script_rooms },
+	{ .name = "room",
+		.usage = "ROOM [KEY [VALUE]]",
+		.help = "print or set what a room is and keeps",
+		.options = OPTION_ROOM,
+		.run = script_room },
 	{ .name = "stats",
 		.usage = "[sessions | users]",
 		.help = "print the broker's counters, or rows of each",
@@ -360,6 +429,8 @@ void command_help(FILE *out)
 	help_options(out, OPTION_FIND);
 	fputs("\noptions of unread:\n", out);
 	help_options(out, OPTION_UNREAD);
+	fputs("\noptions of room:\n", out);
+	help_options(out, OPTION_ROOM);
 	fputs("\noptions of top:\n", out);
 	help_options(out, OPTION_TOP);
 	fputs("\nThe manual is chat-client(1). While you talk, /help lists more commands.\n", out);

@@ -22,6 +22,7 @@ struct shell;
 #define OPTION_PAST   8u /* history */
 #define OPTION_FIND   16u
 #define OPTION_UNREAD 32u
+#define OPTION_ROOM   64u
 
 struct option_row {
 	const char *name;     /* without the "--" */

@@ -215,11 +215,26 @@ static int deliver_ring(struct chat *chat, const struct frame *frame, struct cha
 	return DELIVERY_E_NONE;
 }
 
-/* "JOINED room NAME UID [of=USER]"; PARTED; SEEN, with seq=N */
+static enum chat_type presence_type(enum verb verb)
+{
+	switch (verb) {
+	case VERB_JOINED:
+		return CHAT_JOINED;
+	case VERB_PARTED:
+		return CHAT_PARTED;
+	case VERB_SET:
+		return CHAT_SET;
+	default:
+		return CHAT_SEEN;
+	}
+}
+
+/* "JOINED room NAME UID [of=USER]"; PARTED; SEEN, with seq=N; SET, with key=KEY version=V */
 static int deliver_presence(
 	struct chat *chat, const struct frame *frame, struct chat_event *ret_event)
 {
 	struct text of = frame_get(frame, 4, "of"), seq_word = frame_get(frame, 4, "seq");
+	struct text key = frame_get(frame, 4, "key");
 	struct cursor *cursor;
 	uint64_t uid, seq = 0;
 
@@ -230,14 +245,13 @@ static int deliver_presence(
 	if (!cursor || cursor->state != CURSOR_UP || !cursor->wants_presence)
 		return DELIVERY_E_NONE;
 	*ret_event = (struct chat_event){
-		.type = frame->verb == VERB_JOINED   ? CHAT_JOINED
-			: frame->verb == VERB_PARTED ? CHAT_PARTED
-						     : CHAT_SEEN,
+		.type = presence_type(frame->verb),
 		.target = cursor->shown,
 		.seq = seq,
 		.name = terminate(frame->word[2]),
 		.uid = (uid_t)uid,
 		.of = of.data ? terminate(of) : NULL,
+		.text = key.data ? terminate(key) : NULL,
 	};
 	return DELIVERY_E_EVENT;
 }
@@ -395,6 +409,7 @@ static int deliver_other(struct chat *chat, struct text text, struct chat_event 
 	case VERB_JOINED:
 	case VERB_PARTED:
 	case VERB_SEEN:
+	case VERB_SET:
 		return deliver_presence(chat, &frame, ret_event);
 	case VERB_REFUSE:
 		return frame.n_words > 2 && (text_equal(frame.word[2], TEXT("SAY")) ||

@@ -36,6 +36,7 @@ static const char *const type_names[] = {
 	[CHAT_DOWN] = "down",
 	[CHAT_UP] = "up",
 	[CHAT_SEEN] = "seen",
+	[CHAT_SET] = "set",
 };
 
 static const char *or_empty(const char *string)
@@ -184,6 +185,13 @@ void render_notice(FILE *out, const struct chat_event *event)
 	case CHAT_SEEN:
 		render_person(out, event);
 		fprintf(out, " has read %s up to message %" PRIu64, event->target, event->seq);
+		break;
+	case CHAT_SET:
+		render_person(out, event);
+		fputs(" set ", out);
+		render_string(out, event->text);
+		fputs(" of ", out);
+		render_string(out, event->target);
 		break;
 	}
 }
@@ -381,6 +389,10 @@ void render_json(FILE *out, const struct chat_event *event)
 		break;
 	case CHAT_SEEN:
 		fprintf(out, ",\"seq\":%" PRIu64, event->seq);
+		json_person(out, event);
+		break;
+	case CHAT_SET:
+		json_field(out, "key", event->text);
 		json_person(out, event);
 		break;
 	}

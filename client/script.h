@@ -12,6 +12,7 @@ int script_listen(const struct settings *settings, int argc, char **argv);
 int script_history(const struct settings *settings, int argc, char **argv);
 int script_find(const struct settings *settings, int argc, char **argv);
 int script_who(const struct settings *settings, int argc, char **argv);
+int script_room(const struct settings *settings, int argc, char **argv);
 int script_rooms(const struct settings *settings, int argc, char **argv);
 int script_unread(const struct settings *settings, int argc, char **argv);
 int script_rings(const struct settings *settings, int argc, char **argv);

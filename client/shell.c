@@ -19,6 +19,7 @@
 #include "client/brokers.h"
 #include "client/complete.h"
 #include "client/render.h"
+#include "client/room.h"
 #include "client/screen.h"
 #include "client/slash.h"
 
@@ -93,6 +94,20 @@ static void shell_forget(struct shell *shell, const char *target)
 		(shell->n_rooms - i) * sizeof(*shell->rooms));
 }
 
+/* Whether, how much and for how long it is kept. */
+static void shell_describe(struct shell *shell, const char *target)
+{
+	char words[ROOM_WORDS_MAX];
+	struct room_about about;
+	const char *answer;
+
+	if (room_ask(shell->chat, target, SHELL_ANSWER_TIMEOUT_MS, &about, &answer) != 0 ||
+		!about.is_there)
+		return;
+	room_describe(&about, words);
+	shell_show("%s: %s", target, words);
+}
+
 bool shell_join(struct shell *shell, const char *target, uint64_t last)
 {
 	char(*rooms)[TARGET_LEN_MAX + 1];
@@ -104,6 +119,7 @@ bool shell_join(struct shell *shell, const char *target, uint64_t last)
 		shell_show("%s: %s", target, chat_error(shell->chat));
 		return false;
 	}
+	shell_describe(shell, target);
 	if (shell_has(shell, target))
 		return true;
 	rooms = reallocarray(shell->rooms, shell->n_rooms + 1, sizeof(*rooms));

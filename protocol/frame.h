@@ -25,6 +25,8 @@ enum verb {
 	VERB_PAST,
 	VERB_FIND,
 	VERB_SEEN, /* and what the broker sends of it */
+	VERB_SET,  /* the same */
+	VERB_GET,
 	VERB_WHO,
 	VERB_ROOMS,
 	VERB_TIME,

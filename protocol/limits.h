@@ -37,6 +37,11 @@
 /* Readers of a room up to which presence is told: beyond it, it is noise. */
 #define PRESENCE_READERS_MAX 256
 
+/* Values that a room keeps, and bytes of one: settings, topics, cards; all of them fit one
+ * answer. */
+#define VALUES_MAX    24
+#define VALUE_LEN_MAX 2048
+
 /* Rows and bytes of one page of PAST, WHO, ROOMS or STATS: it fits the answer buffer. */
 #define ANSWER_ROWS_MAX 256
 #define ANSWER_LEN_MAX  65536

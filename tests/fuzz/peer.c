@@ -258,6 +258,12 @@ static void peer_take_frame(struct peer *peer, struct text packet)
 		EXPECT(!frame.has_body && frame.n_words <= 5);
 		expect_author(&frame, 2);
 		break;
+	case VERB_SET:
+		EXPECT(!frame.has_body && frame.n_words <= 7);
+		EXPECT(frame_get(&frame, 4, "key").len > 0 &&
+			frame_get(&frame, 4, "version").len > 0);
+		expect_author(&frame, 2);
+		break;
 	case VERB_BYE:
 		EXPECT(frame.n_words >= 2 && !frame.has_body);
 		peer->is_over = true;

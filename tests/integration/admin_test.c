@@ -38,8 +38,8 @@ static void test_commands(void **state)
 	assert_non_null(strstr(status, wanted));
 
 	status = ctl_status(broker, raw, "ROOMS");
-	snprintf(wanted, sizeof wanted, "wall readers=1 first=1 next=1 bytes=0 owner=%u rate=0\n",
-		getuid());
+	snprintf(wanted, sizeof wanted,
+		"wall readers=1 first=1 next=1 bytes=0 owner=%u rate=0 retain-bytes=", getuid());
 	assert_non_null(strstr(status, wanted));
 	assert_non_null(strstr(status, "\nroom readers=1 "));
 
@@ -290,7 +290,7 @@ static void test_ctl_requests(void **state)
 	while (strcmp(raw_expect(raw, "#1 ~"), "#1 *") != 0)
 		;
 	raw_send(raw, "#2 CTL ROOMS");
-	raw_expect(raw, "#2 + room readers=1 first=1 next=1 bytes=0 owner=%u rate=0", getuid());
+	raw_expect(raw, "#2 + room readers=1 first=1 next=1 bytes=0 owner=%u rate=0 ~", getuid());
 	raw_expect(raw, "#2 *");
 	raw_send(raw, "#3 CTL WHO");
 	raw_expect(raw, "#3 + t3ster %u ~pid=%d since=~", getuid(), getpid());

@@ -128,7 +128,7 @@ static void test_ephemeral(void **state)
 	put_numbers(chat, "room", FREE, 1, 1000);
 	expect_numbers(reader, "room", 1, 1000);
 	raw_send(raw, "#j JOIN room");
-	raw_expect(raw, "#j * ~ mode=ephemeral");
+	raw_expect(raw, "#j * ~ mode=ephemeral ~");
 	await_ring(raw, chat, reader, "#r + room sp3aker ~ gated ~ readers=1 ~");
 	put_numbers(chat, "room", FREE, 1001, 1003);
 	flush(chat);

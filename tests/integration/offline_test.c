@@ -34,6 +34,11 @@ static void test_away(void **state)
 	terminal_type(alice, "/join @b0b\r");
 	terminal_wait(alice, ": the train is late");
 	terminal_wait(alice, ": start without me");
+	/* which is known when they stand there, and the broker was told */
+	bob = raw_hello_as(broker, NOBODY, "name=b0b direct");
+	do
+		raw_send(bob, "#s SEEN @al1ce");
+	while (!pattern_matches("#s * ~ other=2", raw_next(bob)));
 	again = terminal_start_named(broker, "al1ce");
 	terminal_wait(again, "-- conversations: @b0b; /join @NAME shows one");
 	program_check(broker, 1, "", "", "", "--name", "al1ce", "unread");

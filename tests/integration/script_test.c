@@ -244,6 +244,45 @@ static void test_questions(void **state)
 	broker_expect_exit(broker, 0);
 }
 
+static void test_room(void **state)
+{
+	struct broker *broker = broker_new();
+
+	broker_spawn_here(broker, "--state", broker_path(broker, "state"));
+	broker_wait_ready(broker);
+	program_check(broker, 77, "", "", "~no such room: room (NOROOM)\n", "room", "room");
+	program_check(broker, 0, "", "", "", "room", "room", "topic", "so", "much", "\033[1m");
+	program_check(broker, 0, "", "so much \\x1b[1m\n", "", "room", "room", "topic");
+	program_check(broker, 1, "", "", "", "room", "room", "another");
+	program_check(broker, 0, "",
+		"room: stored, up to 1 GiB; owner ~\ntopic = so much ~  (~, version ~)\n", "",
+		"room", "room");
+	program_check(broker, 0, "", "", "", "room", "room", "--retain-bytes", "20M",
+		"--retain-age", "30d");
+	program_check(broker, 0, "", "room: stored, up to 20 MiB, for 30 days; owner ~", "", "room",
+		"room");
+	program_check(broker, 0, "", "", "", "room", "--mode", "ephemeral", "--retain-age", "90m",
+		"room");
+	program_check(broker, 0, "",
+		"room: kept in memory, up to 20 MiB, for 90 minutes; ~"
+		"mode = ephemeral~",
+		"", "room", "room");
+	program_check(broker, 0, "", "", "", "room", "room", "--retain-bytes", "default",
+		"--retain-age", "default");
+	program_check(
+		broker, 0, "", "room: kept in memory, up to 32 MiB; owner ~", "", "room", "room");
+	/* only what is as one knows it */
+	program_check(broker, 77, "", "", "~its version is ~: room (CHANGED)\n", "room", "--if",
+		"0", "room", "topic", "x");
+	program_check(broker, 0, "", "", "", "room", "--if", "0", "room", "new", "--", "-x");
+	program_check(broker, 0, "", "-x\n", "", "room", "room", "new");
+	program_check(broker, 0, "", "", "", "room", "room", "new", "");
+	program_check(broker, 1, "", "", "", "room", "room", "new");
+	program_check(broker, 64, "", "", "~retain-age is ~: room (ARGS)\n", "room", "room",
+		"--retain-age", "59s");
+	broker_stop(broker);
+}
+
 static void test_history(void **state)
 {
 	struct broker *broker = broker_start(NULL);
@@ -379,6 +418,17 @@ static void test_wrong_usage(void **state)
 		{ "--name", "UPPER", "ping" },
 		{ "who", "a", "b" },
 		{ "rooms", "x" },
+		{ "room" },
+		{ "room", "UPPER" },
+		{ "room", "lobby", "--mode", "loud" },
+		{ "room", "lobby", "--retain-bytes", "1T" },
+		{ "room", "lobby", "--retain-bytes", "0" },
+		{ "room", "lobby", "--retain-age", "1w" },
+		{ "room", "lobby", "--retain-age", "" },
+		{ "room", "lobby", "topic", "--mode", "durable" },
+		{ "room", "lobby", "--if", "1" },
+		{ "room", "lobby", "topic", "x", "--if", "x" },
+		{ "room", "lobby", "Topic" },
 		{ "time", "x" },
 		{ "ping", "x" },
 		{ "ctl" },
@@ -487,6 +537,7 @@ int main(void)
 		PROGRAM_TEST(test_reader_goes),
 		PROGRAM_TEST(test_full_disk),
 		PROGRAM_TEST(test_questions),
+		PROGRAM_TEST(test_room),
 		PROGRAM_TEST(test_history),
 		PROGRAM_TEST(test_history_follows),
 		PROGRAM_TEST(test_unread),

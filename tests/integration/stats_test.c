@@ -131,12 +131,14 @@ static void test_users(void **state)
 	raw_expect(raw, "MSG room 1 ~");
 	stats_await(raw, "users",
 		"#a + strangers - connections=2/128 cursors=0/4096 rooms=0/1024 names=1/8 "
-		"bytes=~/33554432 ring-bytes=0/16842752 log_bytes=0 said=1 said_bytes=5 "
+		"bytes=~/33554432 ring-bytes=0/16842752 value-bytes=0/1048576 log_bytes=0 said=1 "
+		"said_bytes=5 "
 		"rate=1/1000000000 slowed=0");
 	raw_send(raw, "#s STATS users");
 	raw_expect(raw, "#s + strangers - ~");
 	raw_expect(raw, "#s + root 0 connections=1/128 cursors=1/4096 rooms=1/1024 names=1/8 "
-			"bytes=~/33554432 ring-bytes=0/16842752 log_bytes=4~ said=0 said_bytes=0 "
+			"bytes=~/33554432 ring-bytes=0/16842752 value-bytes=0/1048576 log_bytes=4~ "
+			"said=0 said_bytes=0 "
 			"rate=0/1000000000 slowed=0");
 	raw_expect(raw, "#s + nobody 65534 connections=1/128 ~ rate=0/77 slowed=0");
 	raw_expect(raw, "#s * 3");
@@ -144,7 +146,7 @@ static void test_users(void **state)
 	raw_send(stranger, "#2 SAY room\nhello");
 	do
 		raw_send(raw, "#r ROOMS");
-	while (!pattern_matches("#r + room ~ rate=1", raw_next(raw)) && raw_await(raw, "#r * 1"));
+	while (!pattern_matches("#r + room ~ rate=1 ~", raw_next(raw)) && raw_await(raw, "#r * 1"));
 	broker_stop(broker);
 }
 

@@ -25,7 +25,7 @@ static void test_survives(void **state)
 	char log[32];
 
 	raw_send(raw, "#j JOIN room");
-	assert_int_equal(sscanf(raw_expect(raw, "#j * 1 first=1 log=~ mode=durable"),
+	assert_int_equal(sscanf(raw_expect(raw, "#j * 1 first=1 log=~ mode=durable ~"),
 				 "#j * 1 first=1 log=%16s", log),
 		1);
 	raw_send(raw, "#1 SAY room id=7\none");
@@ -42,7 +42,7 @@ static void test_survives(void **state)
 		restart(broker);
 		raw = raw_hello(broker, "name=t3ster pub=abc");
 		raw_send(raw, "#j JOIN room since=1 log=%s", log);
-		raw_expect(raw, "#j * 1 first=1 log=%s mode=durable", log);
+		raw_expect(raw, "#j * 1 first=1 log=%s mode=durable ~", log);
 		raw_expect(raw, "MSG room 1 ~ t3ster ~ p=0000000000000abc:7\none");
 		raw_expect(raw, "MSG room 2 ~\ntwo");
 		raw_send(raw, "#1 SAY room id=7\none");
@@ -74,15 +74,15 @@ static void test_ephemeral(void **state)
 	struct raw *raw = raw_hello(broker, "name=t3ster");
 
 	raw_send(raw, "#j JOIN room mode=ephemeral");
-	raw_expect(raw, "#j * 1 first=1 log=~ mode=ephemeral");
+	raw_expect(raw, "#j * 1 first=1 log=~ mode=ephemeral ~");
 	raw_send(raw, "#1 SAY room\none");
 	raw_expect(raw, "#1 * 1");
 	raw_expect(raw, "MSG room 1 ~");
 	raw_send(raw, "#2 SAY other\none");
 	raw_await(raw, "#2 * 1");
 	raw_send(raw, "#r ROOMS");
-	raw_expect(raw, "#r + room ~ mode=ephemeral");
-	raw_expect(raw, "#r + other ~ mode=durable");
+	raw_expect(raw, "#r + room ~ mode=ephemeral ~");
+	raw_expect(raw, "#r + other ~ mode=durable ~");
 	raw_expect(raw, "#r * 2");
 	restart(broker);
 	raw = raw_hello(broker, "name=t3ster");

@@ -2,7 +2,8 @@
  * user data base fail or hang, or the kernel refuse, while a file is there.
  *
  * CHAT_TROUBLE names a directory; the files in it are "memory" (allocations of as many
- * bytes as it says, or more, fail), "fail" (getpw*_r fail with EIO), "hang", a FIFO
+ * bytes as it says, or more, fail), "memory-at" (the allocation fails that is so many after the
+ * file was made, and the file goes), "fail" (getpw*_r fail with EIO), "hang", a FIFO
  * (they wait until somebody opens it for writing), "hungry" (they need some descriptors
  * at a time, as those that ask a server do), "accept" and "watch" (accept4 and adding to
  * an epoll fail with the errno that it says).
@@ -11,6 +12,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <pwd.h>
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
@@ -23,18 +25,32 @@
 
 #define EXPORT __attribute__((__visibility__("default")))
 
-/* Open the file; -1 without that trouble. */
-static int trouble_open(const char *name)
+static bool trouble_path(const char *name, char path[static 256])
 {
 	const char *dir = getenv("CHAT_TROUBLE");
-	char path[256];
 
-	if (!dir || strlen(dir) + strlen(name) + 2 > sizeof path)
-		return -1;
+	if (!dir || strlen(dir) + strlen(name) + 2 > 256)
+		return false;
 	strcpy(path, dir);
 	strcat(path, "/");
 	strcat(path, name);
-	return open(path, O_RDONLY | O_CLOEXEC);
+	return true;
+}
+
+/* Open the file; -1 without that trouble. */
+static int trouble_open(const char *name)
+{
+	char path[256];
+
+	return trouble_path(name, path) ? open(path, O_RDONLY | O_CLOEXEC) : -1;
+}
+
+static void trouble_remove(const char *name)
+{
+	char path[256];
+
+	if (trouble_path(name, path))
+		(void)unlink(path);
 }
 
 /* The number in it. False without that trouble. */
@@ -52,11 +68,27 @@ static bool trouble_number(const char *name, unsigned long *ret_number)
 	return n > 0;
 }
 
+/* Is it the one of all threads' allocations that is to fail? */
+static bool is_the_one(void)
+{
+	static atomic_ulong n_seen;
+	unsigned long at;
+
+	if (!trouble_number("memory-at", &at)) {
+		atomic_store(&n_seen, 0);
+		return false;
+	}
+	if (atomic_fetch_add(&n_seen, 1) + 1 != at)
+		return false;
+	trouble_remove("memory-at");
+	return true;
+}
+
 static bool is_out_of_memory(size_t size)
 {
 	unsigned long least;
 	int saved = errno;
-	bool is = trouble_number("memory", &least) && size >= least;
+	bool is = (trouble_number("memory", &least) && size >= least) || is_the_one();
 
 	errno = is ? ENOMEM : saved;
 	return is;

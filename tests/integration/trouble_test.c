@@ -8,9 +8,11 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -409,6 +411,112 @@ static void test_out_of_memory(void **state)
 	broker_stop(broker);
 }
 
+/* ---- each allocation of a broker that stores ---- */
+
+#define SAID_MAX 400
+
+/* What SAY is answered: by its number, refused, or with the end of the session. */
+enum outcome {
+	TAKEN,
+	REFUSED,
+	ENDED,
+};
+
+static enum outcome outcome_of(struct raw *raw, const char *about, unsigned at)
+{
+	char packet[PACKET_LEN_MAX];
+	ssize_t n;
+
+	for (;;) {
+		if (!wait_fd(raw->fd, POLLIN, clock_ms() + DEADLINE_MS))
+			fail_msg("%s is not answered, with %u", about, at);
+		n = recv(raw->fd, packet, sizeof packet, 0);
+		if (n <= 0)
+			return ENDED;
+		if (pattern_matches("#1 * ~", (struct text){ packet, (size_t)n }) ||
+			pattern_matches("#1 *", (struct text){ packet, (size_t)n }))
+			return TAKEN;
+		if (pattern_matches("#1 ! ~", (struct text){ packet, (size_t)n }))
+			return REFUSED;
+	}
+}
+
+/* Is BODY in the room once, or never if it was not TAKEN, or lost with the answer? */
+static void expect_said(struct raw *raw, const char *body, enum outcome outcome)
+{
+	unsigned n = 0;
+	struct text row;
+
+	raw_send(raw, "#f FIND room\n%s.", body);
+	for (;;) {
+		row = raw_next(raw);
+		if (pattern_matches("#f * ~", row))
+			break;
+		n++;
+	}
+	if (outcome == TAKEN ? n != 1 : outcome == REFUSED ? n != 0 : n > 1)
+		fail_msg("%s is there %u times, outcome %d", body, n, (int)outcome);
+}
+
+static struct broker *stored_troubled(struct broker *broker)
+{
+	if (!broker)
+		broker = troubled_new();
+	broker_spawn_here(broker, "--state", broker_path(broker, "state"), "--limit",
+		"room-bytes=256k", "--limit", "journal-bytes=64k");
+	broker_wait_ready(broker);
+	return broker;
+}
+
+/* The n-th allocation from a request on fails, for each n: of the loop, of the journal, of a
+ * checkpoint. Who is refused was not heard, who was answered is there after a kill. */
+static void test_each_allocation(void **state)
+{
+	static const char *const others[] = { "#1 JOIN room last=3", "#1 PAST room",
+		"#1 FIND room\n1", "#1 SET room topic\nx", "#1 GET room", "#1 SEEN room 1",
+		"#1 SAY @t3ster\nx", "#1 SAY new.room\nx", "#1 SET room mode\ndurable",
+		"#1 ROOMS" };
+	static enum outcome said[SAID_MAX];
+	static char filler[8000];
+	struct broker *broker;
+	unsigned n_said = 0, n_bad = 0;
+	struct raw *raw;
+
+	if (HARNESS_HAS_ASAN)
+		SKIP("the sanitizer wants to be loaded first");
+	memset(filler, 'x', sizeof filler - 1);
+	broker = stored_troubled(NULL);
+	for (unsigned at = 1; at <= 12; at++) {
+		for (size_t i = 0; i < ARRAY_LEN(others); i++) {
+			raw = raw_hello(broker, "name=t3ster pub=abc");
+			trouble_begin(broker, "memory-at", at);
+			raw_send(raw, "%s", others[i]);
+			n_bad += outcome_of(raw, others[i], at) != TAKEN;
+			(void)unlink(broker_path(broker, "memory-at"));
+			raw_close(raw);
+			raw = raw_hello(broker, "name=t3ster");
+			trouble_begin(broker, "memory-at", at);
+			raw_send(raw, "#1 SAY room\nnumber %u. %s", n_said, filler);
+			said[n_said] = outcome_of(raw, "SAY", at);
+			n_bad += said[n_said++] != TAKEN;
+			(void)unlink(broker_path(broker, "memory-at"));
+			raw_close(raw);
+		}
+	}
+	assert_true(n_bad > 20);
+	broker_kill9(broker);
+	raw_close_all();
+	stored_troubled(broker);
+	raw = raw_hello(broker, "name=t3ster");
+	for (unsigned i = 0; i < n_said; i++) {
+		char body[32];
+
+		snprintf(body, sizeof body, "number %u", i);
+		expect_said(raw, body, said[i]);
+	}
+	broker_stop(broker);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -422,6 +530,7 @@ int main(void)
 		TEST(test_stop_while_accept_fails),
 		TEST(test_socket_lost_while_accept_fails),
 		TEST(test_out_of_memory),
+		TEST(test_each_allocation),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

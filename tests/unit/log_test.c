@@ -498,7 +498,7 @@ static void test_pinned(void **state)
 	len = log_read(&model->log, &cursor, 4096, &records, &next);
 	assert_true(len > sizeof before);
 	memcpy(before, records, sizeof before);
-	segment = log_pin(&cursor);
+	segment = segment_pin(cursor.segment);
 	for (unsigned i = 0; i < 1000; i++)
 		model_append(model, 500, 1, 64 << 10, 0);
 	assert_true(model->log.first > 1500);

@@ -6,10 +6,13 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 #include <cmocka.h>
 
 #include "broker/cursor.h"
 #include "broker/mark.h"
+#include "broker/retain.h"
+#include "broker/value.h"
 #include "protocol/frame.h"
 
 struct house {
@@ -551,6 +554,70 @@ static void test_marks(void **state)
 	assert_int_equal(room_mark(&house->rooms, first, house->user[1]->uid), 0);
 }
 
+/* ---- what its owner wants to be kept ---- */
+
+static void set(struct house *house, struct room *room, const char *key, const char *text)
+{
+	struct value *value;
+
+	assert_int_equal(value_new(room, house->user[0], TEXT("n0 1000"), text_of(key),
+				 text_of(text), room->values_version + 1, false, &value),
+		0);
+	value_land(&house->rooms, value);
+}
+
+/* Say something that is so many seconds old. */
+static void say_ago(struct house *house, struct room *room, uint64_t seconds)
+{
+	struct author author = author_of(0, 0);
+	struct timespec now;
+
+	clock_gettime(CLOCK_REALTIME, &now);
+	rooms_take_up(&house->rooms, ((uint64_t)now.tv_sec - seconds) * 1000000000);
+	assert_int_equal(
+		room_append(&house->rooms, room, &author, TEXT(""), 0, TEXT("x"), NULL), 0);
+}
+
+static void test_retain_age(void **state)
+{
+	const uint64_t minute = UINT64_C(60) * 1000000000;
+	struct house *house = *state;
+	struct room *room = house_room(house, "room", 0), *other = house_room(house, "other", 0);
+	uint64_t now = 10 * minute;
+
+	say_ago(house, other, 100000);
+	assert_int_equal(rooms_age(&house->rooms, now), UINT64_MAX); /* for ever */
+	set(house, room, KEY_RETAIN_AGE, "80");
+	assert_int_equal(house->rooms.n_aged, 1);
+	say_ago(house, room, 100);
+	say_ago(house, room, 99); /* in one segment, which is as old as this */
+	say_ago(house, room, 70);
+	say_ago(house, room, 69);
+	assert_int_equal(rooms_age(&house->rooms, now), minute);
+	assert_int_equal(room->log.first, 3);
+	say_ago(house, room, 50);
+	assert_int_equal(rooms_age(&house->rooms, now + minute / 2), minute / 2);
+	assert_int_equal(rooms_age(&house->rooms, now + minute), minute);
+	assert_int_equal(room->log.first, 3);
+	say_ago(house, room, 1);
+	set(house, room, KEY_RETAIN_AGE, "60"); /* at once */
+	assert_int_equal(room->log.first, 5);
+	assert_int_equal(room->log.next, 7);
+	/* where nothing is said any more all of it goes, too */
+	set(house, room, KEY_RETAIN_AGE, "");
+	assert_int_equal(house->rooms.n_aged, 0);
+	set(house, other, KEY_RETAIN_AGE, "60");
+	assert_int_equal(other->log.bytes, 0);
+	set(house, other, KEY_RETAIN_AGE, "");
+	rooms_release(&house->rooms, other);
+	assert_null(rooms_find(&house->rooms, TEXT("other")));
+	assert_int_equal(rooms_age(&house->rooms, now), UINT64_MAX);
+	/* and a room that goes takes its age with it */
+	set(house, room, KEY_RETAIN_AGE, "60");
+	rooms_expire(&house->rooms, UINT64_MAX / 2);
+	assert_int_equal(house->rooms.n_aged, 0);
+}
+
 int main(void)
 {
 	static const struct {
@@ -571,6 +638,7 @@ int main(void)
 		{ "marks", test_marks },
 		{ "expire", test_expire },
 		{ "presence", test_presence },
+		{ "retain age", test_retain_age },
 	};
 	struct CMUnitTest units[ARRAY_LEN(tests)];
 
