@@ -66,7 +66,6 @@ struct step {
 
 struct checkpoint {
 	struct job job;
-	struct rooms *rooms;
 	const char *path; /* of the directory */
 	uint64_t generation;
 	struct step *steps;
@@ -112,7 +111,7 @@ static int write_value(struct catalog *catalog, uint64_t room, const struct valu
 		&(struct catalog_value){ .key = value_key(value),
 			.author = value_author(value),
 			.text = value_text(value),
-			.uid = value->user->uid,
+			.uid = value->uid,
 			.version = value->version });
 }
 
@@ -427,7 +426,7 @@ static void checkpoint_free(struct checkpoint *checkpoint)
 		if (step->kind == STEP_ROOM)
 			free((char *)step->room.key.data);
 		if (step->kind == STEP_VALUE && step->value)
-			value_put(checkpoint->rooms, step->value);
+			value_put(step->value);
 		if (step->stored)
 			stored_put(step->stored);
 	}
@@ -444,7 +443,6 @@ struct checkpoint *checkpoint_new(struct store *store, uint64_t generation)
 		return NULL;
 	store_retain(store);
 	checkpoint->job.work = checkpoint_work;
-	checkpoint->rooms = store->rooms;
 	checkpoint->path = store->path;
 	checkpoint->generation = generation;
 	list_for_each (link, &store->gone) {

@@ -72,7 +72,7 @@ int errands_init(struct errands *errands, struct users *users)
 	*errands = (struct errands){ .users = users };
 	list_init(&errands->accounts);
 	list_init(&errands->running);
-	return worker_init(&errands->worker, "fetch", 0);
+	return worker_init_patient(&errands->worker, "fetch");
 }
 
 void errands_deinit(struct errands *errands, uint64_t timeout_ns)

@@ -133,6 +133,8 @@ static int find_read(struct find *find, struct piece *piece, int dir)
 	}
 	log_deinit(&log);
 	piece->is_damaged = r == ARCHIVE_E_BROKEN;
+	if (piece->is_damaged)
+		archive_put_aside(dir, find->stored->id, image->number);
 	return r == ARCHIVE_E_FORMAT ? -EIO : MIN(r, 0);
 }
 

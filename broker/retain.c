@@ -26,10 +26,7 @@ uint64_t room_retain_bytes(const struct rooms *rooms, const struct room *room)
 
 static uint64_t age_ns(uint64_t seconds)
 {
-	uint64_t min, max;
-
-	limit_bounds(LIMIT_ROOM_DISK_AGE, &min, &max);
-	return seconds < max ? seconds * 1000000000 : UINT64_MAX;
+	return seconds < AGE_FOREVER ? seconds * 1000000000 : UINT64_MAX;
 }
 
 uint64_t room_retain_age(const struct rooms *rooms, const struct room *room)

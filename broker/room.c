@@ -436,8 +436,11 @@ static uint64_t room_memory(const struct rooms *rooms, const struct room *room)
 /* Whole segments go when they are old: they are no longer than that. */
 static void room_close_segment(const struct rooms *rooms, struct room *room)
 {
-	uint64_t age = room_retain_age(rooms, room);
+	uint64_t age;
 
+	if (room->retain_age == 0 && rooms->settings->limit[LIMIT_ROOM_DISK_AGE] == AGE_FOREVER)
+		return; /* mostly */
+	age = room_retain_age(rooms, room);
 	if (age != UINT64_MAX && log_newest_time(&room->log) < rooms->time - age / RETAIN_AGE_PARTS)
 		log_close(&room->log);
 }

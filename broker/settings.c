@@ -41,7 +41,7 @@ static const struct {
 	/* ten million messages of 64 bytes; a tenth of a small disk */
 	[LIMIT_ROOM_DISK_BYTES] = { "room-disk-bytes", UINT64_C(1) << 30, 64 << 10,
 		UINT64_C(1) << 50 },
-	[LIMIT_ROOM_DISK_AGE] = { "room-disk-age", 1000000000, 1, 1000000000 },
+	[LIMIT_ROOM_DISK_AGE] = { "room-disk-age", AGE_FOREVER, 1, AGE_FOREVER },
 	[LIMIT_DISK_BYTES] = { "disk-bytes", UINT64_C(4) << 30, 64 << 10, UINT64_C(1) << 50 },
 };
 _Static_assert(ARRAY_LEN(limits) == LIMIT_COUNT, "every limit has a row");

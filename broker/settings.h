@@ -13,6 +13,9 @@
 #include "broker/quota.h"
 #include "protocol/text.h"
 
+/* Of LIMIT_ROOM_DISK_AGE, s: for ever. */
+#define AGE_FOREVER 1000000000
+
 /* All limits: what each user may hold, which are the kinds of quota; what it may do in a
  * second; and those of the broker as a whole. */
 enum limit {

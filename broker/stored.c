@@ -58,7 +58,7 @@ static int value_note(const struct value *value, uint64_t room, struct notes *no
 	return notes_add(notes,
 		(struct journal_entry){ .kind = JOURNAL_VALUE,
 			.room = room,
-			.uid = value->user->uid,
+			.uid = value->uid,
 			.seq = value->version },
 		(struct text){ (char *)&payload, sizeof payload },
 		(struct text){ value->data, value->key_len + value->author_len + value->len });

@@ -35,9 +35,8 @@ bool value_fits(struct text key, struct text text, const char **ret_why)
 		return number_fits(text, min, max);
 	}
 	if (text_equal(key, TEXT(KEY_RETAIN_AGE))) {
-		limit_bounds(LIMIT_ROOM_DISK_AGE, &min, &max);
 		*ret_why = "a number of seconds from 60";
-		return number_fits(text, RETAIN_AGE_MIN, max);
+		return number_fits(text, RETAIN_AGE_MIN, AGE_FOREVER);
 	}
 	return true;
 }
@@ -112,6 +111,7 @@ int value_new(struct room *room, struct user *user, struct text author, struct t
 	*value = (struct value){ .n_refs = 1,
 		.room = room,
 		.user = user_ref(user),
+		.uid = user->uid,
 		.version = version,
 		.key_len = key.len,
 		.author_len = author.len,
@@ -131,21 +131,20 @@ struct value *value_ref(struct value *value)
 	return value;
 }
 
-void value_put(struct rooms *rooms, struct value *value)
+void value_put(struct value *value)
 {
-	if (--value->n_refs > 0)
-		return;
-	quota_discharge(value->user->account, QUOTA_VALUES, value_size(value));
-	users_put(rooms->users, value->user);
-	free(value);
+	if (--value->n_refs == 0)
+		free(value);
 }
 
 static void value_unlink(struct rooms *rooms, struct value *value)
 {
 	list_unlink(&value->link);
 	list_unlink(&value->store_link);
+	quota_discharge(value->user->account, QUOTA_VALUES, value_size(value));
+	users_put(rooms->users, TAKE(value->user));
 	value->room = NULL;
-	value_put(rooms, value);
+	value_put(value);
 }
 
 /* Who wants to know who comes and goes hears of it. */
@@ -177,7 +176,7 @@ void value_land(struct rooms *rooms, struct value *value)
 		value_unlink(rooms, value);
 	room_apply(rooms, room, value_key(value));
 	value_tell(rooms, room, value);
-	value_put(rooms, value);
+	value_put(value);
 	if (room->stored)
 		store_changed(rooms->store, room);
 }

@@ -17,10 +17,12 @@ struct value {
 	struct list link;       /* in room.values, or in room.coming */
 	struct list store_link; /* in store.coming, while it is on its way to the disk */
 	unsigned n_refs;
+	/* While it is of a room: who set it, and is charged for it; a reference. */
 	struct room *room;
-	struct user *user; /* who set it, and is charged for it; a reference */
-	uint64_t version;  /* ns since the epoch; counts up in a room */
-	uint64_t batch;    /* it is stored with this one */
+	struct user *user;
+	uid_t uid;
+	uint64_t version; /* ns since the epoch; counts up in a room */
+	uint64_t batch;   /* it is stored with this one */
 	size_t key_len, author_len, len;
 	char data[]; /* the key, "NAME UID[ of=USER]", and the value; no value: it is removed */
 };
@@ -71,6 +73,6 @@ void value_land(struct rooms *rooms, struct value *value);
 void value_drop(struct rooms *rooms, struct value *value);
 
 struct value *value_ref(struct value *value);
-void value_put(struct rooms *rooms, struct value *value);
+void value_put(struct value *value);
 
 void room_free_values(struct rooms *rooms, struct room *room);

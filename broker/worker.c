@@ -6,10 +6,14 @@
 #include <sched.h>
 #include <signal.h>
 #include <sys/eventfd.h>
+#include <sys/resource.h>
 #include <time.h>
 #include <unistd.h>
 
 #include "protocol/text.h"
+
+/* A tenth of what the loop gets where both want a processor; see sched(7). */
+#define PATIENT_NICE 10
 
 /* Have descriptors of one's own, but for the ones that answers need. A table of them that
  * two threads share costs the loop an atomic operation or two in each system call, and
@@ -57,6 +61,8 @@ static void *worker_run(void *arg)
 	uint64_t one = 1;
 
 	worker_part(worker);
+	if (worker->is_patient) /* of Linux: this thread's alone */
+		(void)setpriority(PRIO_PROCESS, (id_t)gettid(), PATIENT_NICE);
 	pthread_mutex_lock(&worker->mutex);
 	while (!worker->stop) {
 		struct list *link = worker_next(worker);
@@ -84,12 +90,11 @@ static void *worker_run(void *arg)
 	return NULL;
 }
 
-int worker_init(struct worker *worker, const char *name, uint64_t look_ns)
+static int worker_start(struct worker *worker, const char *name)
 {
 	sigset_t all, old;
 	int r;
 
-	*worker = (struct worker){ .fd = -1, .look_ns = look_ns };
 	list_init(&worker->urgent);
 	list_init(&worker->queue);
 	list_init(&worker->done);
@@ -107,6 +112,18 @@ int worker_init(struct worker *worker, const char *name, uint64_t look_ns)
 	worker->is_running = true;
 	(void)pthread_setname_np(worker->thread, name);
 	return 0;
+}
+
+int worker_init(struct worker *worker, const char *name, uint64_t look_ns)
+{
+	*worker = (struct worker){ .fd = -1, .look_ns = look_ns };
+	return worker_start(worker, name);
+}
+
+int worker_init_patient(struct worker *worker, const char *name)
+{
+	*worker = (struct worker){ .fd = -1, .is_patient = true };
+	return worker_start(worker, name);
 }
 
 int worker_deinit(struct worker *worker, uint64_t timeout_ns)

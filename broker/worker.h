@@ -27,6 +27,7 @@ struct worker {
 	struct list urgent, queue; /* the latter is begun when there is nothing urgent */
 	struct list done;
 	bool stop, is_running;
+	bool is_patient;  /* others go first; see worker_init() */
 	uint64_t look_ns; /* behind a job, look so long for the next one; see protocol/look.h */
 	_Atomic unsigned n_added; /* of jobs, counting: what is looked at */
 };
@@ -35,6 +36,9 @@ struct worker {
  * next job before it sleeps, as the loop does for packets; 0: it does not. Returns 0 or
  * -errno. */
 int worker_init(struct worker *worker, const char *name, uint64_t look_ns);
+
+/* The same for a worker that takes a processor for long: whoever answers somebody goes first. */
+int worker_init_patient(struct worker *worker, const char *name);
 
 /* Stop it behind the job in hand; those that wait are left alone. Safe after a failed init.
  * Returns 0, or -EBUSY when that job is not done within TIMEOUT_NS: then the worker and its

@@ -4,6 +4,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <signal.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -381,6 +382,20 @@ static void test_damaged(void **state)
 	raw_expect(raw, "#f + MSG room %lu ~", (unsigned long)to + 1);
 	raw_expect(raw, "#f + MSG room %lu ~", (unsigned long)from - 1);
 	raw_expect(raw, "#f * 2~");
+	/* who looks for something finds it out, too, and goes on behind it */
+	broker_stop(broker);
+	small_spawn(broker, NULL);
+	raw = raw_hello(broker, "name=t3ster");
+	snprintf(name, sizeof name, "%s-%08x", log, 20);
+	flip(find_file(broker, "state/rooms", name), 1000);
+	raw_send(raw, "#f FIND room from=1500\nnumber 1.");
+	raw_expect(raw, "#f + MSG room 1 ~");
+	raw_expect(raw, "#f * 1");
+	broker_expect(broker, "damaged room=room segment=20 ~: put aside");
+	raw_send(raw, "#f FIND room from=1500\nnumber 2.");
+	raw_expect(raw, "#f + MSG room 2 ~");
+	raw_expect(raw, "#f * 1");
+	assert_int_equal(directory_count(broker_path(broker, "state/damaged")), 2);
 	broker_stop(broker);
 }
 
@@ -436,6 +451,26 @@ static void test_reading_hangs(void **state)
 	raw_expect(asker, "#p + MSG room 1001 ~");
 	raw_expect(asker, "#p * 2");
 	broker_stop(broker);
+}
+
+/* At a stop who reads there gets all that it is owed. */
+static void test_stop_while_reading(void **state)
+{
+	struct broker *broker = shimmed_small_start();
+	struct raw *raw = raw_hello(broker, "name=t3ster pub=abc"), *reader;
+
+	say_many(raw, "room", 1, MANY);
+	await_cold(raw);
+	raw_close(raw);
+	hang_reads(broker);
+	reader = raw_hello(broker, "name=r3ader batch");
+	raw_send(reader, "#j JOIN room since=1");
+	raw_expect(reader, "#j * 1 ~");
+	broker_signal(broker, SIGTERM);
+	reads_go_on(broker);
+	expect_stream(reader, 1, MANY);
+	raw_expect(reader, "BYE STOP ~");
+	broker_expect_exit(broker, 0);
 }
 
 /* What can not be read now is refused, or waits and is tried again: it may be there. */
@@ -578,6 +613,7 @@ int main(void)
 		TEST(test_cache),
 		TEST(test_damaged),
 		TEST(test_reading_hangs),
+		TEST(test_stop_while_reading),
 		TEST(test_reading_fails),
 		TEST(test_no_files),
 		TEST(test_checkpoint_in_between),

@@ -1,0 +1,224 @@
+/* catalog_test.c - what a checkpoint leaves is read back as it was, also from the format before;
+ * one of a later format, or of something else, is refused. */
+#include <setjmp.h>
+#include <sqlite3.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+#include <cmocka.h>
+
+#include "broker/catalog.h"
+#include "protocol/base.h"
+
+static char directory[64], file[96];
+
+static int setup(void **state)
+{
+	snprintf(directory, sizeof directory, "/tmp/chat-catalog.XXXXXX");
+	assert_non_null(mkdtemp(directory));
+	snprintf(file, sizeof file, "%s/" CATALOG_NAME, directory);
+	return 0;
+}
+
+static int teardown(void **state)
+{
+	char journal[128];
+
+	snprintf(journal, sizeof journal, "%s-journal", file);
+	(void)unlink(journal);
+	(void)unlink(file);
+	return rmdir(directory);
+}
+
+/* What was read, a line each. */
+struct reading {
+	char text[1024];
+	size_t len;
+};
+
+static _printf_(2, 3) int note(struct reading *reading, const char *format, ...)
+{
+	va_list ap;
+
+	va_start(ap, format);
+	reading->len += (size_t)vsnprintf(
+		reading->text + reading->len, sizeof reading->text - reading->len, format, ap);
+	va_end(ap);
+	return 0;
+}
+
+static int take_room(void *userdata, const struct catalog_room *room)
+{
+	return note(userdata, "room %lu %.*s owner=%u next=%lu\n", (unsigned long)room->id,
+		(int)room->key.len, room->key.data, room->owner, (unsigned long)room->next);
+}
+
+static int take_segment(void *userdata, uint64_t room, const struct segment_image *image)
+{
+	return note(userdata, "segment %lu %u used=%u time=%lu last=%lu\n", (unsigned long)room,
+		image->number, image->used, (unsigned long)image->time, (unsigned long)image->last);
+}
+
+static int take_publisher(void *userdata, uint64_t room, const struct catalog_publisher *row)
+{
+	return note(userdata, "publisher %lu %lu\n", (unsigned long)room, (unsigned long)row->id);
+}
+
+static int take_mark(void *userdata, uint64_t room, uid_t uid, uint64_t seq)
+{
+	return note(userdata, "mark %lu %u %lu\n", (unsigned long)room, uid, (unsigned long)seq);
+}
+
+static int take_value(void *userdata, uint64_t room, const struct catalog_value *value)
+{
+	return note(userdata, "value %lu %.*s=%.*s by %.*s %u version=%lu\n", (unsigned long)room,
+		(int)value->key.len, value->key.data, (int)value->text.len, value->text.data,
+		(int)value->author.len, value->author.data, value->uid,
+		(unsigned long)value->version);
+}
+
+static int take_name(void *userdata, struct text name, uid_t uid, uint64_t used_at)
+{
+	return note(userdata, "name %.*s %u %lu\n", (int)name.len, name.data, uid,
+		(unsigned long)used_at);
+}
+
+static void expect_all(const char *wanted)
+{
+	static const struct catalog_reader reader = { take_room, take_segment, take_publisher,
+		take_mark, take_value, take_name };
+	struct reading reading = { .len = 0 };
+	char why[CATALOG_WHY_MAX];
+	struct catalog catalog;
+	uint64_t generation;
+
+	assert_int_equal(catalog_open(&catalog, directory, why), 0);
+	assert_int_equal(catalog_read(&catalog, &reader, &reading, &generation, why), 0);
+	catalog_close(&catalog);
+	assert_string_equal(reading.text, wanted);
+}
+
+static void put_all(struct catalog *catalog, uint64_t last)
+{
+	assert_int_equal(catalog_begin(catalog), 0);
+	assert_int_equal(catalog_put_room(catalog, &(struct catalog_room){ .id = 7,
+							   .key = TEXT("room"),
+							   .target_len = 4,
+							   .owner = 1000,
+							   .next = 3 }),
+		0);
+	assert_int_equal(catalog_put_segment(catalog, 7,
+				 &(struct segment_image){ .number = 2,
+					 .size = 100,
+					 .used = 50,
+					 .first = 1,
+					 .next = 3,
+					 .time = 10,
+					 .last = last }),
+		0);
+	assert_int_equal(catalog_put_mark(catalog, 7, 1001, 2), 0);
+	assert_int_equal(catalog_commit(catalog), 0);
+}
+
+static void test_values(void **state)
+{
+	static const struct catalog_value values[] = {
+		{ TEXT("topic"), TEXT("al1ce 1000"), TEXT("so much"), 1000, 5 },
+		{ TEXT("a"), TEXT("b0b 1001 of=bob"), TEXT("x"), 1001, 4 },
+	};
+	char why[CATALOG_WHY_MAX];
+	struct catalog catalog;
+
+	assert_int_equal(catalog_open(&catalog, directory, why), 0);
+	put_all(&catalog, 20);
+	assert_int_equal(catalog_begin(&catalog), 0);
+	for (size_t i = 0; i < ARRAY_LEN(values); i++)
+		assert_int_equal(catalog_put_value(&catalog, 7, &values[i]), 0);
+	assert_int_equal(catalog_commit(&catalog), 0);
+	catalog_close(&catalog);
+	expect_all("room 7 room owner=1000 next=3\nsegment 7 2 used=50 time=10 last=20\n"
+		   "mark 7 1001 2\nvalue 7 a=x by b0b 1001 of=bob 1001 version=4\n"
+		   "value 7 topic=so much by al1ce 1000 1000 version=5\n");
+	assert_int_equal(catalog_open(&catalog, directory, why), 0);
+	assert_int_equal(catalog_begin(&catalog), 0);
+	assert_int_equal(catalog_drop_values(&catalog, 7), 0);
+	assert_int_equal(catalog_put_value(&catalog, 7, &values[1]), 0);
+	assert_int_equal(catalog_commit(&catalog), 0);
+	/* with the room all goes */
+	assert_int_equal(catalog_begin(&catalog), 0);
+	assert_int_equal(catalog_drop_room(&catalog, 7), 0);
+	catalog_give_up(&catalog);
+	catalog_close(&catalog);
+	expect_all("room 7 room owner=1000 next=3\nsegment 7 2 used=50 time=10 last=20\n"
+		   "mark 7 1001 2\nvalue 7 a=x by b0b 1001 of=bob 1001 version=4\n");
+	assert_int_equal(catalog_open(&catalog, directory, why), 0);
+	assert_int_equal(catalog_begin(&catalog), 0);
+	assert_int_equal(catalog_drop_room(&catalog, 7), 0);
+	assert_int_equal(catalog_commit(&catalog), 0);
+	catalog_close(&catalog);
+	expect_all("");
+}
+
+static void run_sql(const char *sql)
+{
+	sqlite3 *db;
+
+	assert_int_equal(sqlite3_open(file, &db), SQLITE_OK);
+	assert_int_equal(sqlite3_exec(db, sql, NULL, NULL, NULL), SQLITE_OK);
+	sqlite3_close(db);
+}
+
+/* The format before had no values, and did not know when a segment ends. */
+static void test_format_before(void **state)
+{
+	char why[CATALOG_WHY_MAX];
+	struct catalog catalog;
+
+	assert_int_equal(catalog_open(&catalog, directory, why), 0);
+	put_all(&catalog, 20);
+	catalog_close(&catalog);
+	run_sql("DROP TABLE value; ALTER TABLE segment DROP COLUMN last; PRAGMA user_version=2;");
+	expect_all("room 7 room owner=1000 next=3\nsegment 7 2 used=50 time=10 last=0\n"
+		   "mark 7 1001 2\n");
+	assert_int_equal(catalog_open(&catalog, directory, why), 0);
+	put_all(&catalog, 30);
+	catalog_close(&catalog);
+	expect_all("room 7 room owner=1000 next=3\nsegment 7 2 used=50 time=10 last=30\n"
+		   "mark 7 1001 2\n");
+}
+
+static void test_other_formats(void **state)
+{
+	static const struct {
+		const char *sql, *why;
+	} table[] = {
+		{ "PRAGMA user_version=4", "of another version" },
+		{ "PRAGMA user_version=1", "of another version" },
+		{ "PRAGMA application_id=1", "not a file of chat-broker" },
+	};
+	char why[CATALOG_WHY_MAX];
+	struct catalog catalog;
+
+	assert_int_equal(catalog_open(&catalog, directory, why), 0);
+	catalog_close(&catalog);
+	for (size_t i = 0; i < ARRAY_LEN(table); i++) {
+		run_sql(table[i].sql);
+		assert_int_equal(catalog_open(&catalog, directory, why), CATALOG_E_FORMAT);
+		assert_non_null(strstr(why, table[i].why));
+	}
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test_setup_teardown(test_values, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_format_before, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_other_formats, setup, teardown),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
