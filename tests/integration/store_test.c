@@ -306,6 +306,14 @@ static void say_large(struct raw *raw, unsigned n, const char *body)
 	raw_send_bytes(raw, frame, (size_t)len);
 }
 
+/* A disk of 2 MiB for the state of BROKER. False when there can be none. */
+static bool mount_small(const struct broker *broker, char path[static 96])
+{
+	snprintf(path, 96, "%s", broker_path(broker, "state"));
+	assert_int_equal(mkdir(path, 0700), 0);
+	return geteuid() == 0 && mount("tmpfs", path, "tmpfs", 0, "size=2m,mode=0700") == 0;
+}
+
 static void test_full_disk(void **state)
 {
 	struct broker *broker = broker_new();
@@ -314,14 +322,10 @@ static void test_full_disk(void **state)
 	static char body[30000];
 	struct raw *raw;
 
-	if (geteuid() != 0)
-		SKIP("only root can mount a small disk");
 	memset(body, 'x', sizeof body - 1);
-	snprintf(mounted, sizeof mounted, "%s", broker_path(broker, "state"));
-	snprintf(filler, sizeof filler, "%s/filler", mounted);
-	assert_int_equal(mkdir(mounted, 0700), 0);
-	if (mount("tmpfs", mounted, "tmpfs", 0, "size=2m,mode=0700") < 0)
+	if (!mount_small(broker, mounted))
 		SKIP("nothing can be mounted here");
+	snprintf(filler, sizeof filler, "%s/filler", mounted);
 	stored_spawn(broker, "--limit", "journal-bytes=64k");
 	raw = raw_hello(broker, "name=t3ster pub=abc");
 	raw_send(raw, "#1 SAY room id=1\nbefore");
@@ -352,6 +356,41 @@ static void test_full_disk(void **state)
 	raw_expect(raw, "#p + MSG room ~\nafter");
 	raw_expect(raw, "#p * 1");
 	broker_stop(broker);
+	assert_int_equal(umount(mounted), 0);
+}
+
+/* What is there is read, what is said is refused; and it can be looked at. */
+static void test_read_only(void **state)
+{
+	struct broker *broker = broker_new();
+	char mounted[96];
+	struct raw *raw;
+	pid_t pid;
+
+	if (!mount_small(broker, mounted))
+		SKIP("nothing can be mounted here");
+	for (int i = 1; i <= 3; i += 2) {
+		stored_spawn(broker, NULL, NULL);
+		raw = raw_hello(broker, "name=t3ster");
+		raw_send(raw, "#1 SAY room\n%d", i);
+		raw_expect(raw, "#1 * %d", i / 2 + 1);
+		raw_send(raw, "#2 SEEN room %d", i / 2 + 1);
+		raw_expect(raw, "#2 * %d", i / 2 + 1);
+		broker_stop(broker);
+		assert_int_equal(mount(NULL, mounted, NULL, MS_REMOUNT | MS_RDONLY, NULL), 0);
+		stored_spawn(broker, NULL, NULL);
+		raw = raw_hello(broker, "name=t3ster");
+		raw_send(raw, "#1 SAY room\nlost");
+		raw_expect(raw, "#1 ! IO ~Read-only file system");
+		raw_send(raw, "#p PAST room last=1");
+		raw_expect(raw, "#p + MSG room %d ~\n%d", i / 2 + 1, i);
+		raw_expect(raw, "#p * 1");
+		broker_stop(broker);
+		pid = child_run(broker->dir,
+			(const char *[]){ getenv("CHAT_BROKER"), "--verify", mounted, NULL });
+		child_expect_exit(pid, 0);
+		assert_int_equal(mount(NULL, mounted, NULL, MS_REMOUNT, NULL), 0);
+	}
 	assert_int_equal(umount(mounted), 0);
 }
 
@@ -686,6 +725,7 @@ int main(void)
 		TEST(test_write_fails),
 		TEST(test_checkpoint_fails),
 		TEST(test_full_disk),
+		TEST(test_read_only),
 		TEST(test_damaged_segment),
 		TEST(test_damaged_journal),
 		TEST(test_not_ours),

@@ -77,7 +77,7 @@ class Client:
         self.socket = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self.socket.connect(path)
         self.frames = []
-        self.send(f'#h HELLO 1 {hello}')
+        self.send(f'#h HELLO 1 {hello}'.rstrip())
         self.expect('#h *')
 
     def send(self, text):
