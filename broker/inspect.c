@@ -13,6 +13,7 @@
 #include "broker/recover.h"
 #include "broker/room.h"
 #include "broker/store.h"
+#include "broker/value.h"
 
 struct inspection {
 	struct settings settings;
@@ -159,6 +160,21 @@ static void dump_records(const struct log *log)
 	}
 }
 
+static void dump_values(const struct room *room)
+{
+	struct text target = room_target(room);
+
+	list_for_each (link, &room->values) {
+		const struct value *value = container_of(link, struct value, link);
+		struct text author = value_author(value), key = value_key(value);
+
+		printf("SET %.*s %.*s key=%.*s version=%lu\t", (int)target.len, target.data,
+			(int)author.len, author.data, (int)key.len, key.data,
+			(unsigned long)value->version);
+		print_body(value_text(value));
+	}
+}
+
 int inspect_dump(const char *directory, const char *name)
 {
 	static struct inspection inspection;
@@ -172,6 +188,7 @@ int inspect_dump(const char *directory, const char *name)
 
 			if (!text_equal(room_target(room), text_of(name)))
 				continue;
+			dump_values(room);
 			if (room_each_log(&inspection, room, dump_records) > 0)
 				r = STORE_E_DAMAGED;
 			n++;

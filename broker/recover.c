@@ -240,12 +240,22 @@ static void recovery_forget(struct recovery *recovery, struct restored *restored
 	free(restored);
 }
 
-/* The room with this key, which another takes the place of. */
-static struct restored *recovery_find_key(struct recovery *recovery, struct text key)
+/* A room with this key that is there already is not any more: its values are those of ROW. */
+static int recovery_replace(struct recovery *recovery, const struct catalog_room *row)
 {
-	struct room *room = rooms_find(recovery->rooms, key);
+	struct room *room = rooms_find(recovery->rooms, row->key);
+	struct restored *before =
+		room && room->stored ? recovery_find(recovery, room->stored->id) : NULL;
+	int r;
 
-	return room && room->stored ? recovery_find(recovery, room->stored->id) : NULL;
+	if (!before)
+		return recovery_add(recovery, row);
+	rooms_hide(recovery->rooms, room);
+	r = recovery_add(recovery, row);
+	if (r == 0)
+		room_take_values(recovery->rooms, recovery_find(recovery, row->id)->room, room);
+	recovery_forget(recovery, before);
+	return r;
 }
 
 static int replay_value(struct recovery *recovery, struct restored *restored,
@@ -274,7 +284,6 @@ static int replay_room(
 {
 	struct store_room room;
 	struct catalog_room row = { .id = entry->room, .next = MAX(entry->seq, (uint64_t)1) };
-	struct restored *before;
 	int r;
 
 	if (recovery_find(recovery, entry->room))
@@ -289,10 +298,7 @@ static int replay_room(
 	row.party[1] = room.party[1];
 	if (row.target_len > row.key.len || row.target_len > TARGET_LEN_MAX)
 		return STORE_E_STATE;
-	before = recovery_find_key(recovery, row.key);
-	if (before)
-		recovery_forget(recovery, before);
-	r = recovery_add(recovery, &row);
+	r = recovery_replace(recovery, &row);
 	if (r == 0) { /* nothing of it is in memory */
 		struct log *log = &recovery_find(recovery, row.id)->room->log;
 

@@ -79,9 +79,8 @@ static void room_free(struct rooms *rooms, struct room *room)
 			container_of(list_first(&room->publishers), struct publisher, recent_link));
 	list_for_each (link, &room->marks)
 		mark_free(rooms, container_of(link, struct mark, room_link));
-	if (rooms->latest == room)
-		rooms->latest = NULL;
-	table_remove(&rooms->by_key, &room->link);
+	if (!room->is_hidden)
+		rooms_hide(rooms, room);
 	list_unlink(&room->rooms_link);
 	list_unlink(&room->owner_link);
 	list_unlink(&room->idle_link);
@@ -569,6 +568,14 @@ void rooms_truncate(struct rooms *rooms, struct room *room)
 	room_charge_log(rooms, room, &before);
 	rooms->line.author = NULL;
 	room->said_next = room->log.next;
+}
+
+void rooms_hide(struct rooms *rooms, struct room *room)
+{
+	if (rooms->latest == room)
+		rooms->latest = NULL;
+	table_remove(&rooms->by_key, &room->link);
+	room->is_hidden = true;
 }
 
 void rooms_forget(struct rooms *rooms, struct room *room)

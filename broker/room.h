@@ -31,6 +31,7 @@ struct room {
 	struct list feeds; /* rings that are published here; see feed.h */
 	unsigned n_cursors, n_presence;
 	uint64_t said_next;     /* number behind the last record that is not of a live ring */
+	bool is_hidden;         /* see rooms_hide() */
 	bool is_ephemeral;      /* in memory only; what goes only through rings is not archived */
 	struct list publishers; /* least recent first */
 	unsigned n_publishers;
@@ -198,6 +199,9 @@ int room_put_back(struct rooms *rooms, struct room *room, struct text frame);
 
 /* Take back what is behind log_end(). */
 void rooms_truncate(struct rooms *rooms, struct room *room);
+
+/* It is not found by its key any more: another may have that. It goes soon. */
+void rooms_hide(struct rooms *rooms, struct room *room);
 
 /* Free it, whatever is in it. Nobody reads it. */
 void rooms_forget(struct rooms *rooms, struct room *room);

@@ -69,16 +69,11 @@ int stored_note(const struct stored *stored, struct notes *notes)
 	const struct room *room = stored->room;
 	struct store_room payload = { room->owner->uid, { room->party[0], room->party[1] },
 		(uint32_t)room->target_len };
-	int r;
 
-	r = notes_add(notes,
+	return notes_add(notes,
 		(struct journal_entry){
 			.kind = JOURNAL_ROOM, .room = stored->id, .seq = stored->next_in_file },
 		(struct text){ (char *)&payload, sizeof payload }, table_key(&room->link));
-	list_for_each (link, &room->values)
-		if (r == 0)
-			r = value_note(container_of(link, struct value, link), stored->id, notes);
-	return r;
 }
 
 void store_marked(struct store *store, struct room *room, const struct mark *mark)
@@ -141,6 +136,8 @@ static void store_begin(struct store *store, struct room *room, struct stored *s
 		store_open_log(room);
 	}
 	room->values_changed = true;
+	list_for_each (link, &room->marks)
+		container_of(link, struct mark, room_link)->is_stored = false;
 	list_append(&store->unknown, &stored->unknown_link);
 	store_changed(store, room);
 }

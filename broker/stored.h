@@ -76,7 +76,8 @@ void store_appended(struct store *store, struct room *room, size_t len);
 /* LEN bytes of what was held are not any more. */
 void stored_settle(struct stored *stored, uint64_t len);
 
-/* The entries that make ROOM known: itself and its values. -ENOMEM. */
+/* The entry that makes its room known. If there was one with this key it takes its place, and its
+ * values: so that is as a whole, or not. -ENOMEM. */
 struct notes;
 int stored_note(const struct stored *stored, struct notes *notes);
 

@@ -190,6 +190,17 @@ void value_drop(struct rooms *rooms, struct value *value)
 	value_unlink(rooms, value);
 }
 
+void room_take_values(struct rooms *rooms, struct room *room, struct room *from)
+{
+	list_take(&room->values, &from->values);
+	list_for_each (link, &room->values)
+		container_of(link, struct value, link)->room = room;
+	room->values_version = from->values_version;
+	room->values_changed = true;
+	room_apply(rooms, from, TEXT(""));
+	room_apply(rooms, room, TEXT(KEY_MODE));
+}
+
 void room_free_values(struct rooms *rooms, struct room *room)
 {
 	struct list *link;

@@ -75,4 +75,7 @@ void value_drop(struct rooms *rooms, struct value *value);
 struct value *value_ref(struct value *value);
 void value_put(struct value *value);
 
+/* ROOM takes the values of another, which goes; it has none. */
+void room_take_values(struct rooms *rooms, struct room *room, struct room *from);
+
 void room_free_values(struct rooms *rooms, struct room *room);

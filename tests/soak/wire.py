@@ -51,17 +51,33 @@ class Broker:
         self.process.stderr.close()
 
 
-def dump(program, state, room):
-    """What is stored of ROOM: a list of (number, label, id, body)."""
+def dump_lines(program, state, room):
+    """What is stored of ROOM: a list of (words, body)."""
     run = subprocess.run([program, '--dump', state, room], capture_output=True, check=False)
     if run.returncode == 66:
         return []
     if run.returncode:
         raise ValueError(f'--dump exits with {run.returncode}: {run.stderr.decode()}')
+    lines = [line.split('\t', 1) for line in run.stdout.decode().splitlines()]
+    return [(head.split(' '), body) for head, body in lines]
+
+
+def dump_values(program, state, room):
+    """The values that are stored of ROOM: key -> (version, value)."""
+    values = {}
+    for words, body in dump_lines(program, state, room):
+        if words[0] == 'SET':
+            word = dict(word.split('=', 1) for word in words[4:])
+            values[word['key']] = (int(word['version']), body)
+    return values
+
+
+def dump(program, state, room):
+    """What is stored of ROOM: a list of (number, label, id, body)."""
     rows = []
-    for line in run.stdout.decode().splitlines():
-        head, body = line.split('\t', 1)
-        words = head.split(' ')
+    for words, body in dump_lines(program, state, room):
+        if words[0] != 'MSG':
+            continue
         label = number = None
         for word in words[6:]:
             if word.startswith('p='):
