@@ -365,7 +365,7 @@ int store_init(struct store *store, struct rooms *rooms, struct errands *errands
 	store->journal.max_bytes = journal_bytes;
 	r = worker_init(&store->writer, "journal", look_ns);
 	if (r == 0)
-		r = worker_init_patient(&store->keeper, "checkpoint");
+		r = worker_init(&store->keeper, "checkpoint", 0);
 	if (r < 0)
 		trace(TRACE_ERROR, "can not start a thread: %s", strerror(-r));
 	return r;
