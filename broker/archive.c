@@ -157,8 +157,10 @@ void archive_put_aside(int dir, uint64_t room, uint32_t number)
 {
 	char from[NAME_MAX_LEN], to[NAME_MAX_LEN];
 
-	(void)mkdirat(dir, ARCHIVE_DAMAGED, 0700);
 	archive_name(ARCHIVE_DIR, room, number, from);
+	if (faccessat(dir, from, F_OK, AT_SYMLINK_NOFOLLOW) < 0)
+		return; /* retention was faster */
+	(void)mkdirat(dir, ARCHIVE_DAMAGED, 0700);
 	archive_name(ARCHIVE_DAMAGED, room, number, to);
 	(void)renameat(dir, from, dir, to);
 }

@@ -142,6 +142,10 @@ struct batch *batch_new(struct store *store)
 	}
 	return batch;
 fail:
+	if (store->notes.len == 0) { /* they were taken over */
+		store->notes = batch->notes;
+		batch->notes = (struct notes){ NULL, 0, 0 };
+	}
 	batch_free(batch);
 	return NULL;
 }

@@ -36,20 +36,26 @@ struct entry {
 
 /* ---- on the thread ---- */
 
+int segment_read_back(
+	const char *path, uint64_t room, const struct segment_image *image, struct log *log)
+{
+	int dir = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC), r;
+
+	if (dir < 0)
+		return -errno;
+	r = archive_restore(dir, room, image, log);
+	if (r == ARCHIVE_E_BROKEN)
+		archive_put_aside(dir, room, image->number);
+	close(dir);
+	return r == ARCHIVE_E_FORMAT ? -EIO : r;
+}
+
 static void entry_work(struct job *job)
 {
 	struct entry *entry = container_of(job, struct entry, errand.job);
-	int dir = open(entry->cache->store->path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 
-	entry->result =
-		dir < 0 ? -errno
-			: archive_restore(dir, entry->stored->id, &entry->image, &entry->log);
-	if (entry->result == ARCHIVE_E_FORMAT)
-		entry->result = -EIO;
-	if (entry->result == ARCHIVE_E_BROKEN)
-		archive_put_aside(dir, entry->stored->id, entry->image.number);
-	if (dir >= 0)
-		close(dir);
+	entry->result = segment_read_back(
+		entry->cache->store->path, entry->stored->id, &entry->image, &entry->log);
 }
 
 /* ---- in the loop ---- */

@@ -57,6 +57,11 @@ int room_log_at(struct room *room, uint64_t seq, struct log **ret_log, struct ho
  * are the cursors of the room that stand there. Returns 0 or -ENOMEM. */
 int cache_fetch(struct room *room, uint64_t seq, struct user *user, struct session *session);
 
+/* On a thread: have a segment of room ROOM back, from the state directory PATH. Returns 0,
+ * ARCHIVE_E_BROKEN, when it was put aside, or -errno. */
+int segment_read_back(
+	const char *path, uint64_t room, const struct segment_image *image, struct log *log);
+
 /* That segment is damaged: it is a hole from now on. */
 void stored_lose(struct stored *stored, const struct segment_image *image);
 

@@ -92,7 +92,8 @@ static int pragma_read(struct catalog *catalog, const char *sql, int64_t *ret_va
 }
 
 /* A new one gets its tables, one of the format before those that are new; another must be ours. */
-static int catalog_settle(struct catalog *catalog, char why[static CATALOG_WHY_MAX])
+static int catalog_settle(
+	struct catalog *catalog, bool is_inspected, char why[static CATALOG_WHY_MAX])
 {
 	int64_t application, format, n_tables;
 	char sql[128];
@@ -108,7 +109,8 @@ static int catalog_settle(struct catalog *catalog, char why[static CATALOG_WHY_M
 						      : "not a file of chat-broker");
 		return CATALOG_E_FORMAT;
 	}
-	if (format == FORMAT)
+	catalog->format = n_tables > 0 && is_inspected ? format : FORMAT;
+	if (format == catalog->format)
 		return 0;
 	snprintf(sql, sizeof sql, "PRAGMA application_id=%d; PRAGMA user_version=%d;",
 		APPLICATION_ID, FORMAT);
@@ -120,12 +122,13 @@ static int catalog_settle(struct catalog *catalog, char why[static CATALOG_WHY_M
 	return 0;
 }
 
-int catalog_open(struct catalog *catalog, const char *directory, char why[static CATALOG_WHY_MAX])
+int catalog_open(struct catalog *catalog, const char *directory, bool is_inspected,
+	char why[static CATALOG_WHY_MAX])
 {
 	char path[PATH_MAX];
 	int r;
 
-	*catalog = (struct catalog){ NULL };
+	*catalog = (struct catalog){ .db = NULL };
 	snprintf(path, sizeof path, "%s/" CATALOG_NAME, directory);
 	r = sqlite3_open_v2(path, &catalog->db, SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE, NULL);
 	if (r != SQLITE_OK || sqlite3_exec(catalog->db,
@@ -134,8 +137,8 @@ int catalog_open(struct catalog *catalog, const char *directory, char why[static
 				      NULL, NULL, NULL) != SQLITE_OK)
 		r = catalog_fail(catalog, why);
 	else
-		r = catalog_settle(catalog, why);
-	for (unsigned i = 0; r == 0 && i < CATALOG_STATEMENTS; i++)
+		r = catalog_settle(catalog, is_inspected, why);
+	for (unsigned i = 0; r == 0 && !is_inspected && i < CATALOG_STATEMENTS; i++)
 		if (sqlite3_prepare_v2(catalog->db, statements[i], -1, &catalog->statements[i],
 			    NULL) != SQLITE_OK)
 			r = catalog_fail(catalog, why);
@@ -149,7 +152,7 @@ void catalog_close(struct catalog *catalog)
 	for (unsigned i = 0; i < CATALOG_STATEMENTS; i++)
 		sqlite3_finalize(catalog->statements[i]);
 	sqlite3_close(catalog->db);
-	*catalog = (struct catalog){ NULL };
+	*catalog = (struct catalog){ .db = NULL };
 }
 
 /* ---- reading ---- */
@@ -193,7 +196,7 @@ static int segment_row(const struct catalog_reader *reader, void *userdata, sqli
 		.first = (uint64_t)column(row, 4),
 		.next = (uint64_t)column(row, 5),
 		.time = (uint64_t)column(row, 6),
-		.last = (uint64_t)column(row, 7),
+		.last = sqlite3_column_count(row) > 7 ? (uint64_t)column(row, 7) : 0,
 	};
 
 	return reader->segment(userdata, (uint64_t)column(row, 0), &image);
@@ -258,19 +261,22 @@ int catalog_read(struct catalog *catalog, const struct catalog_reader *reader, v
 	static const struct {
 		const char *sql;
 		row_fn *function;
+		int since; /* this format */
 	} tables[] = {
-		{ "SELECT * FROM room", room_row },
-		{ "SELECT * FROM segment ORDER BY room, number", segment_row },
-		{ "SELECT * FROM publisher ORDER BY room, seq", publisher_row },
-		{ "SELECT * FROM mark", mark_row },
-		{ "SELECT * FROM value ORDER BY room, version", value_row },
-		{ "SELECT * FROM name", name_row },
+		{ "SELECT * FROM room", room_row, 0 },
+		{ "SELECT * FROM segment ORDER BY room, number", segment_row, 0 },
+		{ "SELECT * FROM publisher ORDER BY room, seq", publisher_row, 0 },
+		{ "SELECT * FROM mark", mark_row, 0 },
+		{ "SELECT * FROM value ORDER BY room, version", value_row, FORMAT },
+		{ "SELECT * FROM name", name_row, 0 },
 	};
 	int64_t generation;
 	int r = 0;
 
 	for (size_t i = 0; i < ARRAY_LEN(tables) && r == 0; i++)
-		r = table_read(catalog, tables[i].sql, tables[i].function, reader, userdata, why);
+		if (catalog->format >= tables[i].since)
+			r = table_read(
+				catalog, tables[i].sql, tables[i].function, reader, userdata, why);
 	if (r == 0 && pragma_read(catalog, "SELECT generation FROM journal", &generation))
 		r = catalog_fail(catalog, why);
 	if (r == 0)

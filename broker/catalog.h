@@ -37,6 +37,7 @@ enum catalog_statement {
 
 struct catalog {
 	struct sqlite3 *db; /* NULL: closed */
+	int64_t format;
 	struct sqlite3_stmt *statements[CATALOG_STATEMENTS];
 };
 
@@ -48,8 +49,10 @@ enum {
 	CATALOG_E_FULL,       /* there is no space */
 };
 
-/* Open DIRECTORY/state.db, which is made. Returns 0 or an outcome with WHY filled in. */
-int catalog_open(struct catalog *catalog, const char *directory, char why[static CATALOG_WHY_MAX]);
+/* Open DIRECTORY/state.db, which is made; if IS_INSPECTED, one of the format before stays so.
+ * Returns 0 or an outcome with WHY filled in. */
+int catalog_open(struct catalog *catalog, const char *directory, bool is_inspected,
+	char why[static CATALOG_WHY_MAX]);
 void catalog_close(struct catalog *catalog);
 
 struct catalog_room {

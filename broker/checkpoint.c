@@ -151,7 +151,7 @@ static int write_catalog(struct checkpoint *checkpoint)
 	struct catalog catalog;
 	int r;
 
-	r = catalog_open(&catalog, checkpoint->path, checkpoint->why);
+	r = catalog_open(&catalog, checkpoint->path, false, checkpoint->why);
 	if (r)
 		return r == CATALOG_E_FULL ? -ENOSPC : -EIO;
 	r = catalog_begin(&catalog);

@@ -2,10 +2,8 @@
 #include "broker/find.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "broker/answer.h"
 #include "broker/archive.h"
@@ -115,7 +113,8 @@ static void find_scan(
 	find_take(find, hits, n_hits);
 }
 
-static int find_read(struct find *find, struct piece *piece, int dir)
+/* Returns 0 or -errno. */
+static int find_read(struct find *find, struct piece *piece)
 {
 	const struct segment_image *image = &piece->image;
 	struct segment *segment;
@@ -126,16 +125,14 @@ static int find_read(struct find *find, struct piece *piece, int dir)
 	int r;
 
 	log_init(&log);
-	r = archive_restore(dir, find->stored->id, image, &log);
+	r = segment_read_back(find->broker->store.path, find->stored->id, image, &log);
 	if (r == 0) {
 		len = log_read_back(&log, image->next - 1, SIZE_MAX, &segment, &records, &first);
 		find_scan(find, records, len, first, piece->last);
 	}
 	log_deinit(&log);
 	piece->is_damaged = r == ARCHIVE_E_BROKEN;
-	if (piece->is_damaged)
-		archive_put_aside(dir, find->stored->id, image->number);
-	return r == ARCHIVE_E_FORMAT ? -EIO : MIN(r, 0);
+	return MIN(r, 0);
 }
 
 /* What comes before the records that could not be read was looked through. */
@@ -150,23 +147,18 @@ static void find_stop(struct find *find, const struct piece *piece, int error)
 static void find_work(struct job *job)
 {
 	struct find *find = container_of(job, struct find, errand.job);
-	int dir = -1, r = 0;
 
 	for (size_t i = 0; i < find->n_pieces && find->result == 0 && !find->is_full; i++) {
 		struct piece *piece = &find->pieces[i];
+		int r = 0;
 
-		if (piece->segment) {
+		if (piece->segment)
 			find_scan(find, piece->records, piece->len, piece->first, piece->last);
-			continue;
-		}
-		if (dir < 0)
-			dir = open(find->broker->store.path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-		r = dir < 0 ? -errno : find_read(find, piece, dir);
+		else
+			r = find_read(find, piece);
 		if (r < 0)
 			find_stop(find, piece, r);
 	}
-	if (dir >= 0)
-		close(dir);
 }
 
 /* ---- in the loop ---- */

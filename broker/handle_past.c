@@ -110,6 +110,8 @@ int handle_find(struct session *session, const struct frame *frame)
 			SEARCH_LEN_MAX);
 		return 0;
 	}
+	if (session_is_left(session))
+		return 0; /* it may have left thousands of them behind */
 	r = find_start(session, room, &search, seq, max);
 	if (r == 0)
 		return DISPATCH_E_WAIT;

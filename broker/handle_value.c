@@ -46,12 +46,17 @@ static bool set_is_good(const struct set *set)
 	return true;
 }
 
+/* Of a conversation both may set what they like, but for what the broker does with it: there who
+ * said it first is not overruled by the other. */
 static bool set_is_allowed(const struct set *set)
 {
 	const struct session *session = set->session;
+	const struct value *value = room_value(set->room, set->key);
 
-	return room_is_conversation(set->room) || session_is_admin(session) ||
-	       set->room->owner->uid == session->user->uid;
+	if (room_is_conversation(set->room))
+		return !key_is_setting(set->key) || !value || value->uid == session->user->uid;
+	return session_is_admin(session) ||
+	       (set->room->owner->uid == session->user->uid && !room_is_wall(set->room));
 }
 
 /* if=: is the version in force the one that the client knows? */
@@ -72,15 +77,31 @@ static bool set_is_current(const struct set *set)
 	return false;
 }
 
-static bool set_has_room(const struct set *set)
+/* A row of the table says what kind of room it is: is there to be one, too? */
+static bool set_implies_mode(const struct set *set)
+{
+	struct text mode = TEXT(KEY_MODE);
+
+	return set->session->broker->rooms.store && set->room->is_ephemeral &&
+	       !text_equal(set->key, mode) && !room_value(set->room, mode) &&
+	       !room_awaits_value(set->room, mode);
+}
+
+static unsigned count_values(const struct list *values)
 {
 	unsigned n = 0;
 
-	list_for_each (link, &set->room->values)
-		n++;
-	list_for_each (link, &set->room->coming)
-		n++;
-	if (n < VALUES_MAX || room_value(set->room, set->key) || set->text.len == 0)
+	list_for_each (link, values)
+		n += !key_is_setting(value_key(container_of(link, struct value, link)));
+	return n;
+}
+
+static bool set_has_room(const struct set *set)
+{
+	unsigned n = count_values(&set->room->values) + count_values(&set->room->coming);
+
+	if (n < VALUES_MAX || key_is_setting(set->key) || room_value(set->room, set->key) ||
+		set->text.len == 0)
 		return true;
 	answer_refuse(set->session, set->frame, CODE_QUOTA, "values: at the limit of %d in a room",
 		VALUES_MAX);
@@ -136,14 +157,10 @@ static int set_value(
 /* Returns 0, ROOM_E_QUOTA or -ENOMEM. */
 static int set_values(const struct set *set, uint64_t *ret_version)
 {
-	struct room *room = set->room;
-	struct text mode = TEXT(KEY_MODE);
 	int r = 0;
 
-	/* a row of the table says what kind of room it is */
-	if (set->session->broker->rooms.store && room->is_ephemeral && !room_value(room, mode) &&
-		!room_awaits_value(room, mode) && !text_equal(set->key, mode))
-		r = set_value(set, mode, TEXT("ephemeral"), ret_version);
+	if (set_implies_mode(set))
+		r = set_value(set, TEXT(KEY_MODE), TEXT("ephemeral"), ret_version);
 	return r ? r : set_value(set, set->key, set->text, ret_version);
 }
 
@@ -157,8 +174,10 @@ static int set_in(const struct set *set)
 	uint64_t version;
 	int r;
 
-	if (room_is_wall(room) ? !session_is_admin(session) : !set_is_allowed(set)) {
-		set_refuse(set, CODE_DENIED, "only its owner and administrators set that");
+	if (!set_is_allowed(set)) {
+		set_refuse(set, CODE_DENIED,
+			room_is_conversation(room) ? "the other side has set that"
+						   : "only its owner and administrators set that");
 		return 0;
 	}
 	if (set_must_wait(set, is_mode)) {
@@ -172,6 +191,8 @@ static int set_in(const struct set *set)
 		return 0;
 	}
 	r = set_values(set, &version);
+	if (r == 0)
+		session_take_token(session);
 	if (r == ROOM_E_QUOTA)
 		answer_refuse(session, set->frame, CODE_QUOTA, "value-bytes: at the limit of %lu",
 			(unsigned long)session->user->account->max[QUOTA_VALUES]);
@@ -195,6 +216,8 @@ int handle_set(struct session *session, const struct frame *frame)
 
 	if (!set_is_good(&set))
 		return 0;
+	if (!session_may_say(session))
+		return DISPATCH_E_WAIT;
 	r = handle_target_room(session, frame, frame->word[1], set.text.len > 0, &set.room);
 	if (r || !set.room)
 		return r;
@@ -207,8 +230,8 @@ int handle_set(struct session *session, const struct frame *frame)
 
 static void get_row(struct session *session, const struct frame *frame, const struct value *value)
 {
-	char row[TARGET_LEN_MAX + NAME_LEN_MAX + NUMBER_DECIMAL_MAX + AUTHOR_LEN_MAX +
-		 VALUE_LEN_MAX + 16];
+	char row[sizeof "SET   key= version=\n" + TARGET_LEN_MAX + AUTHOR_LEN_MAX + NAME_LEN_MAX +
+		 NUMBER_DECIMAL_MAX + VALUE_LEN_MAX];
 	struct text target = room_target(value->room), key = value_key(value);
 	struct text author = value_author(value), text = value_text(value);
 	int n;

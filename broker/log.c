@@ -159,6 +159,8 @@ static uint32_t log_next_size(const struct log *log, size_t need, uint64_t max_b
 	 * still empty, counts */
 	while (size * 8 <= log->bytes)
 		size *= 2;
+	if (log->newest && log->newest->is_closed) /* as little may come again */
+		size = MIN(size, MAX((uint64_t)SEGMENT_MIN, 2 * (uint64_t)log->newest->used));
 	size = MIN(size, log->is_held ? LOG_SEGMENT_STORED_MAX : SEGMENT_MAX);
 	size = MIN(size, max_bytes / 4);
 	size = MAX(size, (uint64_t)need);

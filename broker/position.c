@@ -1,14 +1,19 @@
 /* position.c - see position.h. */
 #include "broker/position.h"
 
+#include <errno.h>
+
 #include "broker/broker.h"
 #include "broker/cache.h"
 #include "protocol/number.h"
 
 int position_await(struct session *session, struct room *room, uint64_t seq)
 {
-	int r = cache_fetch(room, seq, session->user, session);
+	int r;
 
+	if (session_is_left(session))
+		return -EPIPE; /* nobody hears of it */
+	r = cache_fetch(room, seq, session->user, session);
 	return r < 0 ? r : DISPATCH_E_WAIT;
 }
 

@@ -44,6 +44,7 @@ struct recovery {
 	int dir;
 	struct table by_id;
 	uint64_t n_records, n_damaged; /* replayed; segments */
+	bool has_forgotten;            /* rooms that the catalog has */
 };
 
 static struct restored *recovery_find(struct recovery *recovery, uint64_t id)
@@ -148,20 +149,26 @@ static int restored_read(struct recovery *recovery, struct restored *restored)
 	return 0;
 }
 
+static int room_restore_publisher(struct rooms *rooms, struct room *room, uid_t uid, uint64_t label,
+	uint64_t id, uint64_t seq)
+{
+	struct author author = { .uid = uid, .label = label, .has_publisher = true };
+	struct publisher *publisher = room_get_publisher(rooms, room, &author);
+
+	if (!publisher)
+		return -ENOMEM;
+	publisher_note(publisher, id, seq);
+	return 0;
+}
+
 static int take_publisher(void *userdata, uint64_t room, const struct catalog_publisher *row)
 {
 	struct recovery *recovery = userdata;
 	struct restored *restored = recovery_find(recovery, room);
-	struct author author = { .uid = row->uid, .label = row->label, .has_publisher = true };
-	struct publisher *publisher;
 
-	if (!restored)
-		return STORE_E_STATE;
-	publisher = room_get_publisher(recovery->rooms, restored->room, &author);
-	if (!publisher)
-		return -ENOMEM;
-	publisher_note(publisher, row->id, row->seq);
-	return 0;
+	return restored ? room_restore_publisher(recovery->rooms, restored->room, row->uid,
+				  row->label, row->id, row->seq)
+			: STORE_E_STATE;
 }
 
 static int room_take_mark(struct recovery *recovery, struct room *room, uid_t uid, uint64_t seq)
@@ -195,6 +202,9 @@ static int room_take_value(
 	struct user *user;
 	int r;
 
+	if (!text_is_name(row->key) || row->author.len > AUTHOR_LEN_MAX ||
+		row->text.len > VALUE_LEN_MAX)
+		return STORE_E_STATE;
 	r = users_get(rooms->users, row->uid, &user);
 	if (r < 0)
 		return r;
@@ -235,12 +245,36 @@ static const struct catalog_reader reader = {
 
 static void recovery_forget(struct recovery *recovery, struct restored *restored)
 {
+	recovery->has_forgotten = true;
 	table_remove(&recovery->by_id, &restored->link);
 	rooms_forget(recovery->rooms, restored->room);
 	free(restored);
 }
 
-/* A room with this key that is there already is not any more: its values are those of ROW. */
+/* ROOM takes the place of BEFORE, whose numbers it goes on with: what is known of it beside what
+ * was said. Returns 0 or -ENOMEM. */
+static int room_succeed(struct rooms *rooms, struct room *room, struct room *before)
+{
+	int r = 0;
+
+	room_take_values(rooms, room, before);
+	list_for_each (link, &before->marks) {
+		struct mark *mark = container_of(link, struct mark, room_link);
+
+		if (r == 0)
+			r = MIN(room_move_mark(rooms, room, mark->user, mark->seq), 0);
+	}
+	list_for_each (link, &before->publishers) {
+		struct publisher *publisher = container_of(link, struct publisher, recent_link);
+
+		if (r == 0)
+			r = room_restore_publisher(rooms, room, (uid_t)publisher->key.uid,
+				publisher->key.label, publisher->id, publisher->seq);
+	}
+	return r;
+}
+
+/* If there is a room with this key it is not any more: ROW succeeds it. */
 static int recovery_replace(struct recovery *recovery, const struct catalog_room *row)
 {
 	struct room *room = rooms_find(recovery->rooms, row->key);
@@ -253,7 +287,7 @@ static int recovery_replace(struct recovery *recovery, const struct catalog_room
 	rooms_hide(recovery->rooms, room);
 	r = recovery_add(recovery, row);
 	if (r == 0)
-		room_take_values(recovery->rooms, recovery_find(recovery, row->id)->room, room);
+		r = room_succeed(recovery->rooms, recovery_find(recovery, row->id)->room, room);
 	recovery_forget(recovery, before);
 	return r;
 }
@@ -456,7 +490,7 @@ static int recovery_read_catalog(struct recovery *recovery, uint64_t *ret_genera
 	struct catalog catalog;
 	int r;
 
-	r = catalog_open(&catalog, recovery->store->path, why);
+	r = catalog_open(&catalog, recovery->store->path, recovery->store->is_inspected, why);
 	if (r == 0) {
 		r = catalog_read(&catalog, &reader, recovery, ret_generation, why);
 		catalog_close(&catalog);
@@ -511,6 +545,8 @@ static int recovery_read(struct recovery *recovery)
 		recovery->store->changed_at = 1; /* it is due */
 	if (recovery->store->is_inspected)
 		return recovery->n_damaged > 0 ? STORE_E_DAMAGED : 0;
+	if (recovery->has_forgotten)
+		return 0; /* their files go with the next checkpoint, when the catalog knows */
 	r = archive_clean(recovery->dir, segment_is_known, recovery);
 	return r < 0 ? r : 0;
 }

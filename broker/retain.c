@@ -109,8 +109,7 @@ uint64_t rooms_age(struct rooms *rooms, uint64_t now)
 		struct room *room = container_of(link, struct room, rooms_link);
 
 		room_keep(rooms, room);
-		if (!room->stored) /* there the numbers go on */
-			rooms_release(rooms, room);
+		rooms_release(rooms, room);
 	}
 	return every;
 }
@@ -150,6 +149,8 @@ void store_retain(struct store *store)
 	while (store->cold_bytes > 0 && store->cold_bytes + store->rooms->log_bytes > max) {
 		struct stored *largest = store_largest(store);
 
+		if (!largest)
+			return;
 		stored_drop_cold(largest, 0);
 		store_changed(store, largest->room);
 	}

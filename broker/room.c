@@ -57,11 +57,23 @@ void room_take_oldest(struct rooms *rooms, struct room *room)
 		store_changed(rooms->store, room);
 }
 
+/* Who said what there, and who has read it. */
+static void room_forget_people(struct rooms *rooms, struct room *room)
+{
+	while (!list_is_empty(&room->publishers))
+		publisher_free(rooms,
+			container_of(list_first(&room->publishers), struct publisher, recent_link));
+	list_for_each (link, &room->marks)
+		mark_free(rooms, container_of(link, struct mark, room_link));
+}
+
 void room_begin_anew(struct rooms *rooms, struct room *room)
 {
 	while (room->log.bytes > 0)
 		room_take_oldest(rooms, room);
 	log_init(&room->log);
+	room->said_next = 1;
+	room_forget_people(rooms, room);
 	randombytes_buf(&room->id, sizeof room->id);
 }
 
@@ -74,11 +86,7 @@ static void room_free(struct rooms *rooms, struct room *room)
 		room_take_oldest(rooms, room);
 	rooms->n_aged -= room->retain_age > 0;
 	room_free_values(rooms, room);
-	while (!list_is_empty(&room->publishers))
-		publisher_free(rooms,
-			container_of(list_first(&room->publishers), struct publisher, recent_link));
-	list_for_each (link, &room->marks)
-		mark_free(rooms, container_of(link, struct mark, room_link));
+	room_forget_people(rooms, room);
 	if (!room->is_hidden)
 		rooms_hide(rooms, room);
 	list_unlink(&room->rooms_link);
@@ -223,6 +231,8 @@ bool room_has_party(const struct room *room, struct text name, uid_t uid)
 
 void rooms_release(struct rooms *rooms, struct room *room)
 {
+	if (room_is_stored(room) && room->log.next > 1)
+		return; /* its numbers go on, and it is whose it is */
 	if (room->n_cursors == 0 && room_first(room) == room->log.next &&
 		list_is_empty(&room->feeds) && list_is_empty(&room->values) &&
 		list_is_empty(&room->coming))
@@ -238,6 +248,12 @@ uint64_t rooms_expire(struct rooms *rooms, uint64_t now)
 
 		if (now - room->idle_since < limit)
 			return limit - (now - room->idle_since);
+		if (list_is_empty(&room->feeds) && room->stored) { /* its values stay */
+			while (room->log.bytes > 0)
+				room_take_oldest(rooms, room);
+			list_unlink(link);
+			continue;
+		}
 		if (list_is_empty(&room->feeds)) {
 			room_free(rooms, room);
 			continue;
@@ -268,7 +284,7 @@ const char *room_words(
 
 void room_set_idle(struct rooms *rooms, struct room *room)
 {
-	if (room->stored)
+	if (room_is_stored(room))
 		return;
 	room->idle_since = rooms->users->now;
 	list_unlink(&room->idle_link);

@@ -14,6 +14,8 @@
 struct search {
 	unsigned char text[SEARCH_LEN_MAX]; /* in lower case */
 	unsigned char fold[SEARCH_LEN_MAX]; /* 0x20 where either case will do, else 0 */
+	/* How many of the first bytes are the last before byte I as well: where to go on there. */
+	unsigned char back[SEARCH_LEN_MAX];
 	size_t len;
 };
 

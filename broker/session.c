@@ -9,6 +9,7 @@
 
 #include <assert.h>
 #include <errno.h>
+#include <poll.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -397,15 +398,27 @@ bool session_may_say(struct session *session)
 	return false;
 }
 
+bool session_is_left(const struct session *session)
+{
+	struct pollfd poll_fd = { session->watch.fd, 0, 0 };
+
+	return poll(&poll_fd, 1, 0) == 1 && poll_fd.revents & (POLLHUP | POLLERR);
+}
+
+void session_take_token(struct session *session)
+{
+	if (session->has_token)
+		session->has_token = false;
+	else
+		rate_take(&session->user->account->throttle.rate);
+}
+
 void session_count_said(struct session *session, struct room *room, size_t len)
 {
 	struct quota_account *account = session->user->account;
 	uint32_t second = session->broker->users.second;
 
-	if (session->has_token)
-		session->has_token = false;
-	else
-		rate_take(&account->throttle.rate);
+	session_take_token(session);
 	meter_add(&session->said, second, 1);
 	meter_add(&account->said, second, 1);
 	meter_add(&account->said_bytes, second, len);

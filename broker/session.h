@@ -146,6 +146,12 @@ void session_wake(struct list *wait_link);
  * is to be given again when it is woken. */
 bool session_may_say(struct session *session);
 
+/* Has its client gone, so that nobody takes an answer? What it said before counts. */
+bool session_is_left(const struct session *session);
+
+/* What session_may_say() allowed was done. */
+void session_take_token(struct session *session);
+
 /* It said a message of LEN bytes in ROOM, after session_may_say(). */
 void session_count_said(struct session *session, struct room *room, size_t len);
 

@@ -152,6 +152,7 @@ static void store_fail(struct store *store, struct batch *batch, int error)
 	/* some were made for what was not said */
 	list_for_each (link, &store->rooms->all)
 		rooms_release(store->rooms, container_of(link, struct room, rooms_link));
+	store_wake(store);
 }
 
 /* What was told beside records is known. */

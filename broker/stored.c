@@ -9,6 +9,7 @@
 
 #include "broker/cursor.h"
 #include "broker/feed.h"
+#include "broker/follower.h"
 #include "broker/mark.h"
 #include "broker/notes.h"
 #include "broker/room.h"
@@ -122,7 +123,8 @@ int store_set(struct store *store, struct value *value)
 
 /* ---- what is stored of a room ---- */
 
-/* ROOM is stored, as STORED will say. */
+/* ROOM is stored, as STORED will say. What was stored of it before, under another identity, may be
+ * on the disk still. */
 static void store_begin(struct store *store, struct room *room, struct stored *stored)
 {
 	store_adopt(store, room, stored);
@@ -209,7 +211,8 @@ void store_adopt(struct store *store, struct room *room, struct stored *stored)
 	if (!room->is_ephemeral)
 		room->log.keep_from = stored->file_number;
 	room->stored = stored;
-	list_unlink(&room->idle_link); /* it is not forgotten because nobody looks at it */
+	if (!room->is_ephemeral) /* it is not forgotten because nobody looks at it */
+		list_unlink(&room->idle_link);
 }
 
 void store_appended(struct store *store, struct room *room, size_t len)
@@ -246,7 +249,7 @@ void store_forget(struct store *store, struct room *room)
 	list_append(&store->gone, &stored->changed_link);
 	store_is_due(store);
 	/* without memory the journal does not say so, but the next checkpoint */
-	if (store->notes.len < NOTES_MAX)
+	if (!store->is_recovering && store->notes.len < NOTES_MAX)
 		(void)notes_add(&store->notes,
 			(struct journal_entry){ .kind = JOURNAL_GONE, .room = stored->id },
 			TEXT(""), TEXT(""));
@@ -262,6 +265,8 @@ int store_renew(struct store *store, struct room *room)
 	store_forget(store, room);
 	if (room->is_ephemeral)
 		log_let_go(&room->log);
+	else
+		randombytes_buf(&room->id, sizeof room->id);
 	store_begin(store, room, stored);
 	return 0;
 }
@@ -277,10 +282,18 @@ void room_set_mode(struct rooms *rooms, struct room *room, bool is_ephemeral)
 	room->is_ephemeral = is_ephemeral;
 	if (store && !store->is_recovering && store_renew(store, room) < 0)
 		room->is_ephemeral = !is_ephemeral; /* until the next broker starts */
-	/* who waits for what is not there any more looks again */
-	list_for_each (link, &room->cursors)
-		container_of(link, struct cursor, room_link)->awaits_disk = false;
+	list_for_each (link, &room->cursors) {
+		struct cursor *cursor = container_of(link, struct cursor, room_link);
+
+		/* who waits for what is not there any more looks again */
+		cursor->awaits_disk = false;
+		/* and nobody reads from a ring what the disk has not */
+		followers_part(cursor);
+		cursor->is_fast = cursor->is_fast && room->is_ephemeral;
+	}
 	if (!list_is_linked(&room->dirty_link))
 		list_append(&rooms->dirty, &room->dirty_link);
+	if (room->n_cursors == 0)
+		room_set_idle(rooms, room);
 	room_update_feeds(room);
 }

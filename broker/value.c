@@ -21,6 +21,12 @@ static bool number_fits(struct text text, uint64_t min, uint64_t max)
 	return number_parse(text, &number) && number >= min && number <= max;
 }
 
+bool key_is_setting(struct text key)
+{
+	return text_equal(key, TEXT(KEY_MODE)) || text_equal(key, TEXT(KEY_RETAIN_BYTES)) ||
+	       text_equal(key, TEXT(KEY_RETAIN_AGE));
+}
+
 bool value_fits(struct text key, struct text text, const char **ret_why)
 {
 	uint64_t min, max;
@@ -31,11 +37,11 @@ bool value_fits(struct text key, struct text text, const char **ret_why)
 	}
 	if (text_equal(key, TEXT(KEY_RETAIN_BYTES))) {
 		limit_bounds(LIMIT_ROOM_DISK_BYTES, &min, &max);
-		*ret_why = "a number of bytes from 65536";
+		*ret_why = "a number of bytes, 65536 at the least";
 		return number_fits(text, min, max);
 	}
 	if (text_equal(key, TEXT(KEY_RETAIN_AGE))) {
-		*ret_why = "a number of seconds from 60";
+		*ret_why = "a number of seconds, 60 to 1000000000";
 		return number_fits(text, RETAIN_AGE_MIN, AGE_FOREVER);
 	}
 	return true;
@@ -119,6 +125,7 @@ int value_new(struct room *room, struct user *user, struct text author, struct t
 	memcpy(value->data, key.data, key.len);
 	memcpy(value->data + key.len, author.data, author.len);
 	memcpy(value->data + key.len + author.len, text.data, text.len);
+	room->values_version = MAX(room->values_version, version);
 	list_init(&value->store_link);
 	list_append(&room->coming, &value->link);
 	*ret_value = value;
@@ -169,7 +176,6 @@ void value_land(struct rooms *rooms, struct value *value)
 	list_append(&room->values, &value->link);
 	if (before)
 		value_unlink(rooms, before);
-	room->values_version = MAX(room->values_version, value->version);
 	room->values_changed = true;
 	value_ref(value);
 	if (value->len == 0)

@@ -50,6 +50,8 @@ static inline struct text value_text(const struct value *value)
 /* A message is kept for so long at least, s: whole segments go. */
 #define RETAIN_AGE_MIN 60
 
+bool key_is_setting(struct text key);
+
 /* Is TEXT (not empty) what KEY can have? With false *ret_why is what it takes. */
 bool value_fits(struct text key, struct text text, const char **ret_why);
 

@@ -15,6 +15,11 @@
 /* 24 days, so that milliseconds fit an int. */
 #define TIMEOUT_S_MAX 2073600u
 
+/* What a room can have: chat-protocol(7), SET. */
+#define RETAIN_BYTES_MIN (64 << 10)
+#define RETAIN_AGE_MIN_S 60
+#define RETAIN_AGE_MAX_S 1000000000
+
 /* What is asked for ten times a second is seen to change at once. */
 #define INTERVAL_MS_MIN 100
 
@@ -114,17 +119,19 @@ static int set_interval(struct settings *settings, const char *argument)
 	return STATUS_OK;
 }
 
-static int set_mode(struct settings *settings, const char *argument)
-{
-	if (strcmp(argument, "durable") != 0 && strcmp(argument, "ephemeral") != 0)
-		return complain_usage("--mode takes durable or ephemeral, not '%s'", argument);
-	settings->mode = argument;
-	return STATUS_OK;
-}
-
 static bool is_default(const char *argument)
 {
 	return strcmp(argument, "default") == 0;
+}
+
+static int set_mode(struct settings *settings, const char *argument)
+{
+	if (strcmp(argument, "durable") != 0 && strcmp(argument, "ephemeral") != 0 &&
+		!is_default(argument))
+		return complain_usage(
+			"--mode takes durable, ephemeral or default, not '%s'", argument);
+	settings->mode = is_default(argument) ? "" : argument;
+	return STATUS_OK;
 }
 
 static int set_retain_bytes(struct settings *settings, const char *argument)

@@ -16,22 +16,23 @@
 /* ---- words ---- */
 
 struct unit {
-	const char *name; /* as it is shown, and its first letter as it is written */
+	const char *name; /* as it is shown */
+	char letter;      /* as it is written; 0: it is not */
 	uint64_t size;
 };
 
 static const struct unit bytes_units[] = {
-	{ "GiB", UINT64_C(1) << 30 },
-	{ "MiB", UINT64_C(1) << 20 },
-	{ "kiB", UINT64_C(1) << 10 },
-	{ "bytes", 1 },
+	{ "GiB", 'G', UINT64_C(1) << 30 },
+	{ "MiB", 'M', UINT64_C(1) << 20 },
+	{ "KiB", 'k', UINT64_C(1) << 10 },
+	{ "byte", 0, 1 },
 };
 
 static const struct unit time_units[] = {
-	{ "days", 24 * 3600 },
-	{ "hours", 3600 },
-	{ "minutes", 60 },
-	{ "seconds", 1 },
+	{ "day", 'd', 24 * 3600 },
+	{ "hour", 'h', 3600 },
+	{ "minute", 'm', 60 },
+	{ "second", 's', 1 },
 };
 
 /* "1 GiB": in the largest unit that it is a multiple of. */
@@ -42,7 +43,9 @@ static int put_measure(
 
 	while (i < n_units - 1 && (value < units[i].size || value % units[i].size != 0))
 		i++;
-	return snprintf(dst, size, "%" PRIu64 " %s", value / units[i].size, units[i].name);
+	value /= units[i].size;
+	return snprintf(dst, size, "%" PRIu64 " %s%s", value, units[i].name,
+		value == 1 || strstr(units[i].name, "iB") ? "" : "s");
 }
 
 static bool measure_parse(
@@ -52,7 +55,7 @@ static bool measure_parse(
 	uint64_t unit = 0;
 
 	for (size_t i = 0; i < n_units && text.len > 0; i++)
-		if (text.data[text.len - 1] == units[i].name[0])
+		if (text.data[text.len - 1] == units[i].letter)
 			unit = units[i].size;
 	text.len -= unit > 0;
 	unit = MAX(unit, (uint64_t)1);
@@ -114,6 +117,15 @@ int room_ask(struct chat *chat, const char *target, int timeout_ms, struct room_
 	return chat_request(chat, request, NULL, 0, timeout_ms, about_row, ret_about, ret_answer);
 }
 
+int room_get(struct chat *chat, const char *target, const char *key, int timeout_ms,
+	chat_row_fn *row, void *userdata, const char **ret_answer)
+{
+	char request[16 + TARGET_LEN_MAX + NAME_LEN_MAX];
+
+	snprintf(request, sizeof request, "GET %s%s%s", target, key ? " " : "", key ? key : "");
+	return chat_request(chat, request, NULL, 0, timeout_ms, row, userdata, ret_answer);
+}
+
 /* ---- chat-client room ---- */
 
 struct ask_room {
@@ -155,7 +167,7 @@ static int room_failed(struct ask_room *ask, int r, const char *answer)
 
 static int room_print(struct ask_room *ask)
 {
-	char request[16 + TARGET_LEN_MAX + NAME_LEN_MAX], user[64];
+	char user[64];
 	struct room_about about;
 	const char *answer = "";
 	int r;
@@ -170,9 +182,7 @@ static int room_print(struct ask_room *ask)
 		user_name(user, sizeof user, about.owner);
 		printf("%s: %s; owner %s %u\n", ask->target, words, user, about.owner);
 	}
-	snprintf(request, sizeof request, "GET %s%s%s", ask->target, ask->key ? " " : "",
-		ask->key ? ask->key : "");
-	r = chat_request(ask->chat, request, NULL, 0, ANSWER_TIMEOUT_MS, value_row, ask, &answer);
+	r = room_get(ask->chat, ask->target, ask->key, ANSWER_TIMEOUT_MS, value_row, ask, &answer);
 	if (r)
 		return room_failed(ask, r, answer);
 	return ask->key && ask->n_values == 0 ? STATUS_NONE : STATUS_OK;

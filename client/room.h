@@ -22,6 +22,10 @@ struct room_about {
 int room_ask(struct chat *chat, const char *target, int timeout_ms, struct room_about *ret_about,
 	const char **ret_answer);
 
+/* Ask for the values of TARGET, or that under KEY, unless it is NULL; ROW gets each. The same. */
+int room_get(struct chat *chat, const char *target, const char *key, int timeout_ms,
+	chat_row_fn *row, void *userdata, const char **ret_answer);
+
 /* Whether, how much and for how long it is kept, in words: "stored, up to 1 GiB, for 30 days". */
 #define ROOM_WORDS_MAX 96
 void room_describe(const struct room_about *about, char words[static ROOM_WORDS_MAX]);

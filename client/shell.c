@@ -113,8 +113,7 @@ bool shell_join(struct shell *shell, const char *target, uint64_t last)
 	char(*rooms)[TARGET_LEN_MAX + 1];
 	int r;
 
-	r = chat_join(
-		shell->chat, target, CHAT_LAST, last, target[0] == '@' ? 0 : CHAT_PRESENCE, NULL);
+	r = chat_join(shell->chat, target, CHAT_LAST, last, CHAT_PRESENCE, NULL);
 	if (r < 0) {
 		shell_show("%s: %s", target, chat_error(shell->chat));
 		return false;
@@ -329,7 +328,7 @@ static bool is_noise(struct shell *shell, const struct chat_event *event)
 		return !was_lost;
 	case CHAT_JOINED:
 	case CHAT_PARTED:
-		return strcmp(event->name, chat_name(shell->chat)) == 0;
+		return event->target[0] == '@' || strcmp(event->name, chat_name(shell->chat)) == 0;
 	case CHAT_SEEN:
 		return true;
 	case CHAT_GAP: /* wall is read from now on: nothing of it is missed */
@@ -351,11 +350,39 @@ void shell_render(struct shell *shell, const struct chat_event *event)
 	render_screen(screen_out(), &how, event);
 }
 
+static void shell_value(void *userdata, const char *row, size_t len)
+{
+	const char *key = userdata, *lf = memchr(row, '\n', len);
+
+	if (lf)
+		shell_show("%s: %.*s", key, (int)(row + len - lf - 1), lf + 1);
+}
+
+/* What it is now. The event is of the chat, and is gone when that is asked. */
+static void shell_show_value(struct shell *shell, const struct chat_event *event)
+{
+	char target[TARGET_LEN_MAX + 1], key[NAME_LEN_MAX + 1];
+	const char *answer;
+
+	snprintf(target, sizeof target, "%s", event->target);
+	snprintf(key, sizeof key, "%s", event->text);
+	if (strcmp(key, "mode") == 0 || strcmp(key, "retain-bytes") == 0 ||
+		strcmp(key, "retain-age") == 0)
+		shell_describe(shell, target);
+	else
+		(void)room_get(shell->chat, target, key, SHELL_ANSWER_TIMEOUT_MS, shell_value, key,
+			&answer);
+}
+
 static void shell_event(struct shell *shell, const struct chat_event *event)
 {
 	if (is_noise(shell, event))
 		return;
 	shell_render(shell, event);
+	if (event->type == CHAT_SET) {
+		shell_show_value(shell, event);
+		return;
+	}
 	if (event->type == CHAT_REFUSED && event->id == 0)
 		shell_forget(shell, event->target); /* its cursor is gone */
 	if (event->type == CHAT_DOWN && event->ended)

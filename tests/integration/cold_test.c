@@ -453,6 +453,26 @@ static void test_reading_hangs(void **state)
 	broker_stop(broker);
 }
 
+/* Who has gone leaves nothing to be done behind, but what it said. */
+static void test_gone_with_requests(void **state)
+{
+	struct broker *broker = shimmed_small_start();
+	struct raw *raw = raw_hello(broker, "name=t3ster pub=abc"), *gone;
+
+	say_many(raw, "room", 1, MANY);
+	await_cold(raw);
+	gone = raw_hello(broker, "name=g0ne");
+	hang_reads(broker);
+	for (int i = 0; i < 2000 && raw_try_send(gone, "#f FIND room\nx", 14); i++)
+		;
+	raw_expect_quiet(raw);
+	raw_close(gone);
+	reads_go_on(broker);
+	/* that would take a second for each hundred of them */
+	raw_await_counter(raw, "sessions", 1);
+	broker_stop(broker);
+}
+
 /* At a stop who reads there gets all that it is owed. */
 static void test_stop_while_reading(void **state)
 {
@@ -613,6 +633,7 @@ int main(void)
 		TEST(test_cache),
 		TEST(test_damaged),
 		TEST(test_reading_hangs),
+		TEST(test_gone_with_requests),
 		TEST(test_stop_while_reading),
 		TEST(test_reading_fails),
 		TEST(test_no_files),

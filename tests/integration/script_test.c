@@ -279,7 +279,9 @@ static void test_room(void **state)
 	program_check(broker, 0, "", "", "", "room", "room", "new", "");
 	program_check(broker, 1, "", "", "", "room", "room", "new");
 	program_check(broker, 64, "", "", "~retain-age is ~: room (ARGS)\n", "room", "room",
-		"--retain-age", "59s");
+		"retain-age", "59");
+	program_check(broker, 0, "", "", "", "room", "room", "--mode", "default");
+	program_check(broker, 0, "", "room: stored, up to 1 GiB; owner ~", "", "room", "room");
 	broker_stop(broker);
 }
 
@@ -422,9 +424,11 @@ static void test_wrong_usage(void **state)
 		{ "room", "UPPER" },
 		{ "room", "lobby", "--mode", "loud" },
 		{ "room", "lobby", "--retain-bytes", "1T" },
-		{ "room", "lobby", "--retain-bytes", "0" },
+		{ "room", "lobby", "--retain-bytes", "63k" },
 		{ "room", "lobby", "--retain-age", "1w" },
 		{ "room", "lobby", "--retain-age", "" },
+		{ "room", "lobby", "--retain-age", "59s" },
+		{ "room", "lobby", "--retain-age", "99999d" },
 		{ "room", "lobby", "topic", "--mode", "durable" },
 		{ "room", "lobby", "--if", "1" },
 		{ "room", "lobby", "topic", "x", "--if", "x" },

@@ -2,15 +2,10 @@
  * there: SET and GET, chat-protocol(7); STORAGE, chat-broker(8). */
 #include "tests/integration/disk.h"
 
-#include <dirent.h>
 #include <errno.h>
-#include <fcntl.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
-
-#include "tests/integration/fast.h"
 
 #define NOBODY 65534
 
@@ -93,9 +88,9 @@ static void test_refusals(void **state)
 		{ "SET room. topic\nx", "ROOM" },
 		{ "SET room mode\nloud", "ARGS mode is durable or ephemeral" },
 		{ "SET room mode\ndurable", "ARGS this broker stores nothing" },
-		{ "SET room retain-bytes\n65535", "ARGS retain-bytes is ~ 65536" },
+		{ "SET room retain-bytes\n65535", "ARGS retain-bytes is ~ 65536 ~" },
 		{ "SET room retain-bytes\n1k", "ARGS" },
-		{ "SET room retain-age\n59", "ARGS retain-age is ~ 60" },
+		{ "SET room retain-age\n59", "ARGS retain-age is ~ 60 to ~" },
 		{ "SET room retain-age\n1000000001", "ARGS" },
 		{ "SET @nob0dy topic\nx", "NONAME" },
 		{ "SET nothing topic\n", "NOROOM" },
@@ -190,6 +185,12 @@ static void test_owner(void **state)
 	raw_expect(other, "#5 + SET @0ther+t3ster t3ster 54322 ~\nbetween us");
 	raw_expect(other, "#5 * 1");
 	set(other, "@t3ster topic", "between us two");
+	/* but who said that nothing is to be stored is not overruled */
+	set(raw, "@0ther retain-age", "1000");
+	raw_send(other, "#7 SET @t3ster retain-age\n");
+	raw_expect(other, "#7 ! DENIED the other side ~");
+	set(raw, "@0ther retain-age", "");
+	set(other, "@t3ster retain-age", "2000");
 	raw_send(raw_hello(broker, "name=r00t"), "#6 GET @0ther+t3ster");
 	raw = raw_hello(broker, "name=r00t");
 	raw_send(raw, "#6 GET @0ther+t3ster");
@@ -269,6 +270,53 @@ static void test_waits_for_the_disk(void **state)
 	broker_stop(broker);
 }
 
+/* Of two who set the same as they know it, one does. */
+static void test_one_of_two(void **state)
+{
+	struct broker *broker = shimmed_start();
+	struct raw *raw = raw_hello(broker, "name=t3ster"),
+		   *other = raw_hello(broker, "name=0ther");
+	uint64_t first, second;
+
+	disk_hang(broker);
+	raw_send(raw, "#1 SET room lock if=0\nmine");
+	raw_expect_quiet(raw_hello(broker, "name=th1rd"));
+	raw_send(other, "#2 SET room lock if=0\nmine");
+	raw_expect_quiet(raw_hello(broker, "name=th1rd"));
+	disk_go_on(broker);
+	raw_expect(raw, "#1 * ~");
+	raw_expect(other, "#2 ! CHANGED ~");
+	broker_stop(broker);
+	/* in one packet, at one time */
+	broker = broker_start(NULL);
+	raw = raw_hello(broker, "name=t3ster batch");
+	raw_send_batch(raw, "#1 SET room a\nx", "#2 SET room a\ny");
+	assert_int_equal(sscanf(raw_expect(raw, "#1 * ~"), "#1 * %lu", &first), 1);
+	assert_int_equal(sscanf(raw_expect(raw, "#2 * ~"), "#2 * %lu", &second), 1);
+	assert_true(second > first);
+	broker_stop(broker);
+}
+
+/* A room that was to be stored, and could not be, is when it can. */
+static void test_known_later(void **state)
+{
+	struct broker *broker = shimmed_start();
+	struct raw *raw = raw_join(broker, "name=t3ster", "room");
+
+	file_write(broker_path(broker, "write"), "28");
+	raw_send(raw, "#1 SAY room\nlost");
+	raw_expect(raw, "#1 ! NOSPACE ~");
+	disk_heal(broker, "write");
+	raw_send(raw, "#2 SAY room\none");
+	raw_await(raw, "#2 * 1");
+	restart(broker);
+	raw = raw_hello(broker, "name=t3ster");
+	raw_send(raw, "#p PAST room");
+	raw_expect(raw, "#p + MSG room 1 ~\none");
+	raw_expect(raw, "#p * 1");
+	broker_stop(broker);
+}
+
 /* What can not be stored is not set, and what was there is. */
 static void refuse_while(const char *trouble, int error, const char *code)
 {
@@ -314,189 +362,46 @@ static void test_refused_by_the_disk(void **state)
 	refuse_while("write", ENOSPC, "NOSPACE");
 }
 
-/* ---- what is stored ---- */
-
-static bool file_has(const char *path, const char *text)
+/* A room whose messages are all too old is whose it was. */
+static void test_old_room_stays(void **state)
 {
-	size_t size = 4 << 20, len = strlen(text), n = 0;
-	char *data = malloc(size);
-	int fd = open(path, O_RDONLY | O_CLOEXEC);
-	ssize_t got;
-	bool has;
+	struct broker *broker;
+	struct raw *raw;
 
-	assert_non_null(data);
-	while (fd >= 0 && n < size && (got = read(fd, data + n, size - n)) > 0)
-		n += (size_t)got;
-	if (fd >= 0)
-		close(fd);
-	has = memmem(data, n, text, len) != NULL;
-	free(data);
-	return has;
-}
-
-/* Has a file below DIRECTORY, of the broker's, this text? */
-static bool state_has(const struct broker *broker, const char *directory, const char *text)
-{
-	char path[128], entry_path[512];
-	struct dirent *entry;
-	bool has = false;
-	DIR *dir;
-
-	snprintf(path, sizeof path, "%s", broker_path(broker, directory));
-	dir = opendir(path);
-	assert_non_null(dir);
-	while ((entry = readdir(dir))) {
-		snprintf(entry_path, sizeof entry_path, "%s/%s", path, entry->d_name);
-		has = has || (entry->d_type == DT_REG && file_has(entry_path, text));
-	}
-	closedir(dir);
-	return has;
-}
-
-static bool disk_has(const struct broker *broker, const char *text)
-{
-	return state_has(broker, "state", text) || state_has(broker, "state/rooms", text);
-}
-
-/* What was stored of a room that becomes ephemeral is removed, and what is said then is not. */
-static void test_becomes_ephemeral(void **state)
-{
-	struct broker *broker = stored_start();
-	struct raw *raw = raw_hello(broker, "name=t3ster");
-	struct raw *reader = raw_join(broker, "name=r3ader", "room");
-	char log[32];
-
-	raw_send(raw, "#1 SAY room\nwritten-down");
+	if (geteuid() != 0)
+		SKIP("only root can be two users");
+	broker = broker_new();
+	stored_spawn(broker, "--limit", "room-disk-age=1");
+	raw = raw_hello_as(broker, NOBODY, "name=0wner pub=abc");
+	raw_send(raw, "#1 SAY room id=1\none");
 	raw_expect(raw, "#1 * 1");
-	raw_expect(reader, "MSG room 1 ~");
-	assert_true(disk_has(broker, "written-down"));
-	restart(broker); /* so that it is in files */
-	raw = raw_hello(broker, "name=t3ster");
-	raw_await_counter(raw, "checkpoints", 1);
-	raw_send(raw, "#j JOIN room last=9");
-	assert_int_equal(sscanf(raw_expect(raw, "#j * 1 first=1 log=~ mode=durable ~"),
-				 "#j * 1 first=1 log=%16s", log),
-		1);
-	raw_expect(raw, "MSG room 1 ~\nwritten-down");
-	set(raw, "room topic", "kept");
-	set(raw, "room mode", "ephemeral");
-	raw_send(raw, "#2 SAY room\noff-the-record");
-	raw_await(raw, "#2 * 2");
-	raw_send(raw, "#j JOIN room last=9");
-	raw_await(raw, "#j * 1 first=1 log=%s mode=ephemeral ~", log); /* in memory it stays */
-	raw_await(raw, "MSG room 1 ~\nwritten-down");
-	raw_expect(raw, "MSG room 2 ~\noff-the-record");
-	assert_false(disk_has(broker, "off-the-record"));
-	for (int i = 0; i < 3; i++) { /* from the journal; what is left is removed; from files */
-		restart(broker);
-		raw = raw_hello(broker, "name=t3ster");
-		raw_send(raw, "#j JOIN room last=9");
-		assert_null(strstr(raw_expect(raw, "#j * 1 first=1 log=~ mode=ephemeral ~"), log));
-		raw_send(raw, "#g GET room");
-		raw_await(raw, "#g + SET ~key=topic ~\nkept");
-		raw_await(raw, "#g + SET ~key=mode ~\nephemeral");
-		raw_await(raw, "#g * 2");
-		raw_send(raw, "#3 SAY room\noff-the-record");
-		raw_await(raw, "#3 * 1");
-		if (i == 0)
-			raw_await_counter(raw_hello(broker, "name=0ther"), "checkpoints", 1);
-	}
-	assert_false(disk_has(broker, "written-down"));
-	assert_false(disk_has(broker, "off-the-record"));
-	broker_stop(broker);
-	assert_false(disk_has(broker, "off-the-record"));
-}
-
-/* What was said in a room before it is durable is never stored; its numbers go on. */
-static void test_becomes_durable(void **state)
-{
-	struct broker *broker = shimmed_start();
-	struct raw *raw = raw_hello(broker, "name=t3ster pub=abc"), *reader;
-	char log[32];
-
-	raw_send(raw, "#j JOIN room mode=ephemeral");
-	raw_expect(raw, "#j * 1 ~ mode=ephemeral ~");
-	set(raw, "room topic", "kept");
-	for (int i = 1; i <= 3; i++) {
-		raw_send(raw, "#1 SAY room id=%d\noff-the-record", i);
-		raw_await(raw, "#1 * %d", i);
-	}
-	restart(broker); /* it stays of its kind, for it has a value */
-	raw = raw_hello(broker, "name=t3ster pub=abc");
-	raw_send(raw, "#j JOIN room presence");
-	raw_expect(raw, "#j * 1 ~ mode=ephemeral ~");
-	for (int i = 1; i <= 3; i++) {
-		raw_send(raw, "#1 SAY room id=%d\noff-the-record", i);
-		raw_await(raw, "#1 * %d", i);
-	}
-	reader = raw_join(broker, "name=r3ader", "room last=1");
-	raw_expect(reader, "MSG room 3 ~");
-	/* nothing is said while that is on its way */
-	disk_hang(broker);
-	raw_send(raw, "#m SET room mode\ndurable");
-	raw_send(raw, "#2 SAY room id=4\nfor-the-record");
-	raw_expect_quiet(reader);
-	disk_go_on(broker);
-	raw_await(raw, "#m * ~");
-	raw_await(raw, "#2 * 4");
-	raw_expect(reader, "MSG room 4 ~\nfor-the-record");
-	raw_send(raw, "#j JOIN room last=9");
-	assert_int_equal(sscanf(raw_await(raw, "#j * 1 first=1 log=~ mode=durable ~"),
-				 "#j * 1 first=1 log=%16s", log),
-		1);
-	raw_await(raw, "MSG room 1 ~");
-	for (int i = 0; i < 3; i++) {
-		restart(broker);
-		raw = raw_hello(broker, "name=t3ster pub=abc");
-		raw_send(raw, "#j JOIN room since=1 log=%s", log);
-		raw_expect(raw, "#j * 1 first=4 log=%s mode=durable ~", log);
-		raw_expect(raw, "GAP room 1 3 retention");
-		raw_expect(raw, "MSG room 4 ~\nfor-the-record");
-		raw_send(raw, "#g GET room topic");
-		raw_await(raw, "#g + SET ~\nkept");
-		raw_send(raw, "#3 SAY room id=4\nfor-the-record");
-		raw_await(raw, "#3 * 4"); /* once */
-		if (i == 0)
-			raw_await_counter(raw_hello(broker, "name=0ther"), "checkpoints", 1);
-	}
-	assert_false(disk_has(broker, "off-the-record"));
-	broker_stop(broker);
-	assert_false(disk_has(broker, "off-the-record"));
-	assert_true(disk_has(broker, "for-the-record"));
-}
-
-/* There and back, again and again, with a kill at each place. */
-static void test_there_and_back(void **state)
-{
-	struct broker *broker = stored_start();
-
-	for (int i = 0; i < 6; i++) {
-		struct raw *raw = raw_hello(broker, "name=t3ster");
-
-		set(raw, "room mode", i % 2 ? "durable" : "ephemeral");
-		raw_send(raw, "#1 SAY room\n%d", i);
-		raw_await(raw, "#1 * ~");
-		if (i % 3 != 1)
-			restart(broker);
-		raw = raw_hello(broker, "name=t3ster");
-		raw_send(raw, "#j JOIN room");
-		raw_expect(raw, "#j ~ mode=%s ~", i % 2 ? "durable" : "ephemeral");
-	}
+	do {
+		raw_send(raw, "#p PAST room");
+	} while (!pattern_matches("#p * 0", raw_next(raw)) && raw_await(raw, "#p * 1"));
+	raw = raw_join(broker, "name=t3ster", "room");
+	raw_send(raw, "#2 PART room");
+	raw_expect(raw, "#2 *");
+	raw_send(raw, "#r ROOMS room");
+	raw_expect(raw, "#r + room ~ first=2 next=2 ~ owner=%u ~", NOBODY);
+	raw_expect(raw, "#r * 1");
 	broker_stop(broker);
 }
 
-/* While somebody speaks through shared memory it does not change. */
-static void test_rings(void **state)
+/* A user who may say little may not set much. */
+static void test_rate(void **state)
 {
-	struct broker *broker = stored_start();
-	struct raw *raw = raw_hello(broker, "name=t3ster");
-	struct publisher publisher;
+	struct broker *broker;
+	struct raw *raw;
+	uint64_t start;
 
-	publisher_open(&publisher, broker, "room");
-	raw_send(raw, "#1 SET room mode\nephemeral");
-	raw_expect(raw, "#1 ! RING ~");
-	set(raw, "room topic", "but others do");
-	publisher_close(&publisher);
+	if (geteuid() != 0)
+		SKIP("the broker's own user has no rate");
+	broker = broker_start("--limit", "nobody:rate=20");
+	raw = raw_hello_as(broker, NOBODY, "name=t3ster");
+	start = clock_ms();
+	for (int i = 0; i < 40; i++)
+		set(raw, "room topic", "x");
+	assert_in_range(clock_ms() - start, 500, DEADLINE_MS);
 	broker_stop(broker);
 }
 
@@ -581,11 +486,11 @@ int main(void)
 		TEST(test_owner),
 		TEST(test_survives),
 		TEST(test_waits_for_the_disk),
+		TEST(test_one_of_two),
+		TEST(test_known_later),
 		TEST(test_refused_by_the_disk),
-		TEST(test_becomes_ephemeral),
-		TEST(test_becomes_durable),
-		TEST(test_there_and_back),
-		TEST(test_rings),
+		TEST(test_old_room_stays),
+		TEST(test_rate),
 		TEST(test_retain_bytes),
 		TEST(test_retain_on_disk),
 	};

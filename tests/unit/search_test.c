@@ -104,11 +104,50 @@ static void test_chance(void **state)
 	}
 }
 
+/* Texts that are chosen so that much fits, and not all: the other way is taken in the middle. */
+static void test_much_that_fits(void **state)
+{
+	static char text[64000], needle[SEARCH_LEN_MAX];
+	struct search search;
+
+	srandom(1);
+	for (int i = 0; i < 200; i++) {
+		size_t len = 60000 + (size_t)random() % 4000;
+		size_t n = 2 + (size_t)random() % (SEARCH_LEN_MAX - 2);
+
+		for (size_t k = 0; k < len; k++)
+			text[k] = "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaAaab"[random() %
+									 (i % 2 ? 35 : 36)];
+		memset(needle, 'a', n);
+		needle[(size_t)random() % n] = 'b';
+		assert_true(search_init(&search, (struct text){ needle, n }));
+		assert_int_equal(search_finds(&search, (struct text){ text, len }),
+			finds_slowly((unsigned char *)needle, n, (unsigned char *)text, len));
+		/* somewhere behind it all */
+		memcpy(text + len - n - (size_t)i, needle, n);
+		assert_true(search_finds(&search, (struct text){ text, len }));
+	}
+	/* and with borders of its own */
+	for (int i = 0; i < 200; i++) {
+		size_t n = 2 + (size_t)random() % 30;
+
+		for (size_t k = 0; k < sizeof text; k++)
+			text[k] = "aB"[random() % 16 == 0];
+		for (size_t k = 0; k < n; k++)
+			needle[k] = "Ab"[random() % 4 == 0];
+		assert_true(search_init(&search, (struct text){ needle, n }));
+		assert_int_equal(search_finds(&search, (struct text){ text, sizeof text }),
+			finds_slowly(
+				(unsigned char *)needle, n, (unsigned char *)text, sizeof text));
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_words),
 		cmocka_unit_test(test_bounds),
+		cmocka_unit_test(test_much_that_fits),
 		cmocka_unit_test(test_chance),
 	};
 
