@@ -113,6 +113,8 @@ static void test_more_than_memory(void **state)
 		raw_await(raw, "#r + room ~ first=1 next=%u ~", MANY + 1);
 		raw_await(raw, "#r * ~");
 		/* newest first, as far as one request looks */
+		raw_send(raw, "#f FIND room from=700\nnumber 701.");
+		raw_expect(raw, "#f * 0");
 		raw_send(raw, "#f FIND room from=700\nNUMBER 123.");
 		raw_expect(raw, "#f + MSG room 123 ~");
 		raw_expect(raw, "#f * ~");

@@ -207,6 +207,57 @@ static void test_becomes_durable(void **state)
 	assert_true(disk_has(broker, "for-the-record"));
 }
 
+/* What was said before is in no file, though it was in memory when these were written; and nobody
+ * looks for it there when memory has no place for it any more. */
+static void test_before_is_in_no_file(void **state)
+{
+	static char body[8000];
+	struct broker *broker = broker_new();
+	struct raw *raw, *reader;
+
+	memset(body, 'x', sizeof body - 1);
+	broker_spawn_here(broker, "--state", broker_path(broker, "state"), "--limit",
+		"room-bytes=256k", "--limit", "journal-bytes=64k");
+	broker_wait_ready(broker);
+	raw = raw_hello(broker, "name=t3ster");
+	raw_send(raw, "#j JOIN room mode=ephemeral");
+	raw_expect(raw, "#j * ~");
+	raw_send(raw, "#j PART room");
+	raw_expect(raw, "#j *");
+	set(raw, "room mode", "ephemeral");
+	for (int i = 0; i < 20; i++) {
+		raw_send(raw, "#1 SAY room\noff-the-record %s", body);
+		raw_expect(raw, "#1 * ~");
+	}
+	set(raw, "room mode", "durable");
+	raw_send(raw, "#1 SAY room\nfor-the-record");
+	raw_expect(raw, "#1 * 21");
+	for (int i = 0; i < 100; i++) {
+		raw_send(raw, "#1 SAY room\n%s", body);
+		raw_expect(raw, "#1 * ~");
+	}
+	reader = raw_hello(broker, "name=r3ader");
+	raw_send(reader, "#j JOIN room since=1");
+	raw_expect(reader, "#j * 1 first=21 ~");
+	raw_expect(reader, "GAP room 1 20 retention");
+	raw_expect(reader, "MSG room 21 ~\nfor-the-record");
+	assert_false(disk_has(broker, "off-the-record"));
+	broker_stop(broker);
+	assert_int_equal(broker_count(broker, "damaged room"), 0);
+	assert_false(disk_has(broker, "off-the-record"));
+	/* in one segment, had it gone on */
+	stored_spawn(broker, NULL, NULL);
+	raw = raw_hello(broker, "name=t3ster");
+	set(raw, "small mode", "ephemeral");
+	raw_send(raw, "#1 SAY small\noff-the-record");
+	raw_expect(raw, "#1 * 1");
+	set(raw, "small mode", "durable");
+	raw_send(raw, "#1 SAY small\nfor-the-record");
+	raw_expect(raw, "#1 * 2");
+	broker_stop(broker);
+	assert_false(disk_has(broker, "off-the-record"));
+}
+
 /* There and back, again and again, with a kill at each place. */
 static void test_there_and_back(void **state)
 {
@@ -284,6 +335,8 @@ static void test_twice_and_killed(void **state)
 		raw_send(raw, "#g GET room topic");
 		raw_expect(raw, "#g + SET ~\nkept");
 		raw_expect(raw, "#g * 1");
+		raw_send(raw, "#r ROOMS");
+		raw_await(raw, "#r * 2"); /* and the other one */
 		raw_send(raw, "#s SEEN room");
 		raw_expect(raw, "#s * %d", n_waits < 2 ? 2 : 1);
 		broker_stop(broker);
@@ -333,6 +386,7 @@ int main(void)
 		TEST(test_said_meanwhile),
 		TEST(test_switches_cost_little),
 		TEST(test_becomes_durable),
+		TEST(test_before_is_in_no_file),
 		TEST(test_there_and_back),
 		TEST(test_twice_and_killed),
 		TEST(test_fast_reader_waits),
