@@ -116,11 +116,14 @@ static void test_said_meanwhile(void **state)
 {
 	struct broker *broker = shimmed_start();
 	struct raw *raw = raw_hello(broker, "name=t3ster"),
-		   *other = raw_hello(broker, "name=0ther");
+		   *other = raw_hello(broker, "name=0ther"), *third;
 
 	raw_send(raw, "#1 SAY room\nwritten-down");
 	raw_expect(raw, "#1 * 1");
 	disk_hang(broker);
+	third = raw_hello(broker, "name=th1rd");
+	raw_send(third, "#t SAY another\nso that the next batch has both");
+	raw_expect_quiet(raw_hello(broker, "name=f0urth"));
 	raw_send(raw, "#m SET room mode\nephemeral");
 	raw_expect_quiet(raw_hello(broker, "name=th1rd"));
 	raw_send(other, "#2 SAY room\noff-the-record");
@@ -128,8 +131,9 @@ static void test_said_meanwhile(void **state)
 	disk_go_on(broker);
 	raw_expect(raw, "#m * ~");
 	raw_expect(other, "#2 * 2");
+	raw_expect(third, "#t * 1");
 	raw_send(raw, "#3 SAY another\nand all of it is done");
-	raw_expect(raw, "#3 * 1");
+	raw_expect(raw, "#3 * 2");
 	assert_false(disk_has(broker, "off-the-record"));
 	broker_stop(broker);
 }
