@@ -60,13 +60,23 @@ static void entry_work(struct job *job)
 
 /* ---- in the loop ---- */
 
-/* Its segment, if that is there still, has none. */
+/* That segment, if it is there still; NULL when retention was faster. */
+static struct segment_image *stored_segment(
+	const struct stored *stored, const struct segment_image *image)
+{
+	const struct cold *cold = &stored->cold;
+	size_t i = cold_find(cold, image->first);
+
+	return i < cold->n && cold->segments[i].number == image->number ? &cold->segments[i] : NULL;
+}
+
+/* Its segment has none. */
 static void entry_forget(struct entry *entry)
 {
-	struct segment_image *image = cold_get(&entry->stored->cold, entry->image.number);
+	struct segment_image *segment = stored_segment(entry->stored, &entry->image);
 
-	if (image && image->entry == entry)
-		image->entry = NULL;
+	if (segment && segment->entry == entry)
+		segment->entry = NULL;
 }
 
 static void entry_free(struct entry *entry)
@@ -204,16 +214,15 @@ static void entry_wake(struct entry *entry)
 
 void stored_lose(struct stored *stored, const struct segment_image *image)
 {
-	struct cold *cold = &stored->cold;
 	struct room *room = stored->room;
-	size_t i = cold_find(cold, image->first);
+	struct segment_image *segment = room ? stored_segment(stored, image) : NULL;
 
-	if (!room || i == cold->n || cold->segments[i].number != image->number)
-		return; /* retention was faster */
+	if (!segment)
+		return;
 	trace(TRACE_ERROR, "damaged room=%.*s segment=%u first=%lu next=%lu: put aside",
 		(int)room->target_len, room->key, image->number, (unsigned long)image->first,
 		(unsigned long)image->next);
-	stored_drop_cold(stored, i);
+	stored_drop_cold(stored, (size_t)(segment - stored->cold.segments));
 }
 
 static void entry_end(struct errand *errand)

@@ -37,21 +37,6 @@ void cold_clear(struct cold *cold)
 	*cold = (struct cold){ 0 };
 }
 
-struct segment_image *cold_get(const struct cold *cold, uint32_t number)
-{
-	size_t low = 0, high = cold->n;
-
-	while (low < high) {
-		size_t middle = low + (high - low) / 2;
-
-		if (cold->segments[middle].number < number)
-			low = middle + 1;
-		else
-			high = middle;
-	}
-	return low < cold->n && cold->segments[low].number == number ? &cold->segments[low] : NULL;
-}
-
 size_t cold_find(const struct cold *cold, uint64_t seq)
 {
 	size_t low = 0, high = cold->n;

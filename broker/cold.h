@@ -22,9 +22,6 @@ int cold_add(struct cold *cold, const struct segment_image *image);
 void cold_remove(struct cold *cold, size_t i);
 void cold_clear(struct cold *cold);
 
-/* The segment with that number, or NULL. */
-struct segment_image *cold_get(const struct cold *cold, uint32_t number);
-
 /* The first that has record SEQ or what is behind it; n when there is none. */
 size_t cold_find(const struct cold *cold, uint64_t seq);
 
