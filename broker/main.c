@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <sysexits.h>
 
 #include "broker/broker.h"
@@ -357,6 +358,16 @@ static int serve_at_home(struct broker_config *config)
 	return serve(config);
 }
 
+/* A list or a backup that is cut off must not look whole. Returns STATUS, or EX_IOERR. */
+static int finish_output(int status)
+{
+	if (fflush(stdout) == 0 && !ferror(stdout))
+		return status;
+	fprintf(stderr, "chat-broker: standard output: %s; what was printed is not whole\n",
+		errno ? strerror(errno) : "write failed");
+	return EX_IOERR;
+}
+
 static int run(struct broker_config *config, int mode, const char *room, bool is_at_home)
 {
 	switch (mode) {
@@ -389,6 +400,7 @@ int main(int argc, char **argv)
 	bool is_at_home = false;
 	int mode = -1, r;
 
+	umask(077); /* what the broker makes is its own, whatever it was started with */
 	if (sodium_init() < 0) {
 		fprintf(stderr, "chat-broker: no random numbers from the system\n");
 		return EX_OSERR;
@@ -398,5 +410,5 @@ int main(int argc, char **argv)
 	if (r == 0)
 		r = run(&config, mode, room, is_at_home);
 	settings_deinit(&config.settings);
-	return r < 0 ? 0 : r;
+	return finish_output(r < 0 ? 0 : r);
 }
