@@ -2,42 +2,82 @@
  *
  * "rooms/ID-NUMBER" is a header and then the bytes of a segment as they lie in memory
  * (log.h), of which the catalog says how many are good. They are written without a sync of
- * their own: the checkpoint syncs all, and then the catalog names them. These functions block.
+ * their own: the checkpoint syncs all, and then the catalog names them. A file that is damaged
+ * is kept in "damaged". These functions block.
  */
 #pragma once
 
+#include <stdbool.h>
 #include <stdint.h>
+#include <sys/types.h>
 
 #include "broker/log.h"
+#include "protocol/limits.h"
 
 #define ARCHIVE_DIR        "rooms"
 #define ARCHIVE_DAMAGED    "damaged"
 #define ARCHIVE_HEADER_LEN 64
+#define ARCHIVE_NAME_MAX   64
 
-/* Write what SEGMENT of room ROOM has from byte FROM on. DIR is the state directory. Returns 0 or
+/* Whose a room is, for a catalog that has to be made from the files. */
+struct archive_people {
+	uid_t owner, party[2];
+};
+
+/* Write what IMAGE of room ROOM has from byte FROM on. DIR is the state directory. Returns 0 or
  * -errno. */
-int archive_write(int dir, uint64_t room, const struct segment_image *image, uint32_t from);
+int archive_write(int dir, uint64_t room, const struct archive_people *people,
+	const struct segment_image *image, uint32_t from);
 
 enum {
-	ARCHIVE_E_BROKEN = 1, /* missing, short, or not the file of this segment */
+	ARCHIVE_E_BROKEN = 1, /* missing, or not one record of it is good */
 	ARCHIVE_E_FORMAT,     /* of another version */
 };
 
-/* Read its USED bytes to DATA. Returns 0, an outcome or -errno. */
-int archive_read(int dir, uint64_t room, const struct segment_image *image, char *data);
+struct archive_damage {
+	bool is_any;     /* something of the file is not as it was written */
+	uint64_t n_lost; /* records, which are tombstones now (salvage.h) */
+};
 
-/* Have the segment back, each record as it was written, in LOG, which is empty and stays so unless
- * this returns 0. As archive_read(), or -ENOMEM. */
-int archive_restore(int dir, uint64_t room, const struct segment_image *image, struct log *log);
+/* Have the segment back in LOG, which is empty and stays so unless this returns 0. Its records are
+ * of TARGET. Returns 0, an outcome or -errno. */
+int archive_restore(int dir, uint64_t room, struct text target, const struct segment_image *image,
+	struct log *log, struct archive_damage *ret_damage);
+
+/* The file is damaged, and IMAGE with its data is what it should be from now on: keep the one that
+ * is there in "damaged". Returns 0, or -errno and all is as it was. */
+int archive_repair(int dir, uint64_t room, const struct segment_image *image);
 
 /* Remove the files of the segments from number FROM to number TO. */
 void archive_remove(int dir, uint64_t room, uint32_t from, uint32_t to);
 
-/* Put a file that can not be read aside, into "damaged": somebody may want what is in it. */
+/* Put the file of a segment aside. */
 void archive_put_aside(int dir, uint64_t room, uint32_t number);
 
-typedef bool archive_is_known_fn(void *userdata, uint64_t room, uint32_t number);
+/* Have the file PATH of the state directory in "damaged", under its own name or with a number
+ * behind it: somebody may want what is in it. IS_KEPT: it stays where it is, too. Returns 0 or
+ * -errno. */
+int archive_keep_damaged(int dir, const char *path, bool is_kept);
 
-/* Remove the files that IS_KNOWN does not know: those of a checkpoint that was not finished.
- * Returns how many, or -errno. */
-int archive_clean(int dir, archive_is_known_fn *is_known, void *userdata);
+typedef int archive_file_fn(void *userdata, uint64_t room, uint32_t number);
+
+/* Call FUNCTION for each file of a segment, in no order. Returns 0, -errno, or what it returned
+ * other than 0. */
+int archive_each(int dir, archive_file_fn *function, void *userdata);
+
+/* The bytes of records that the file of a segment may have, or -errno. */
+int64_t archive_len(int dir, uint64_t room, uint32_t number);
+
+/* What a file says of itself. */
+struct archive_survey {
+	struct segment_image image; /* of its good records from the start; next == first: none */
+	bool has_people;
+	struct archive_people people;
+	char target[TARGET_LEN_MAX + 1]; /* of its records */
+	char *data;                      /* of the image, owned; to be freed */
+	bool is_empty;                   /* no record was ever written to it */
+};
+
+/* Look at a file that the catalog does not know. Returns 0, ARCHIVE_E_BROKEN or ARCHIVE_E_FORMAT
+ * with only is_empty filled in, or -errno. */
+int archive_survey(int dir, uint64_t room, uint32_t number, struct archive_survey *ret_survey);

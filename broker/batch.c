@@ -112,6 +112,7 @@ static bool batch_add_room(struct batch *batch, struct stored *stored)
 		part->entry = (struct journal_entry){ .len = (uint32_t)len,
 			.kind = JOURNAL_RECORDS,
 			.room = stored->id,
+			.uid = (uint32_t)(next.seq - stored->at.seq),
 			.seq = stored->at.seq };
 		*slice = (struct slice){ stored_ref(stored), segment_pin(stored->at.segment), next,
 			len };

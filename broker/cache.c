@@ -27,8 +27,10 @@ struct entry {
 	struct cache *cache;
 	struct stored *stored; /* a reference */
 	struct segment_image image;
+	char target[TARGET_LEN_MAX + 1]; /* of the room */
 	enum entry_state state;
 	struct log log;
+	struct archive_damage damage;
 	int result;          /* 0, ARCHIVE_E_BROKEN or -errno */
 	uint64_t retry_at;   /* while FAILED */
 	struct list waiters; /* sessions, by wait_link */
@@ -36,14 +38,26 @@ struct entry {
 
 /* ---- on the thread ---- */
 
-int segment_read_back(
-	const char *path, uint64_t room, const struct segment_image *image, struct log *log)
+/* Without space for it the file stays as it is, and is salvaged each time it is read. */
+static void segment_repair(
+	int dir, uint64_t room, const struct segment_image *image, const struct log *log)
+{
+	struct segment_image repaired;
+
+	if (log_image(log, image->number, &repaired))
+		(void)archive_repair(dir, room, &repaired);
+}
+
+int segment_read_back(const char *path, uint64_t room, struct text target,
+	const struct segment_image *image, struct log *log, struct archive_damage *ret_damage)
 {
 	int dir = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC), r;
 
 	if (dir < 0)
 		return -errno;
-	r = archive_restore(dir, room, image, log);
+	r = archive_restore(dir, room, target, image, log, ret_damage);
+	if (r == 0 && ret_damage->is_any)
+		segment_repair(dir, room, image, log);
 	if (r == ARCHIVE_E_BROKEN)
 		archive_put_aside(dir, room, image->number);
 	close(dir);
@@ -54,8 +68,8 @@ static void entry_work(struct job *job)
 {
 	struct entry *entry = container_of(job, struct entry, errand.job);
 
-	entry->result = segment_read_back(
-		entry->cache->store->path, entry->stored->id, &entry->image, &entry->log);
+	entry->result = segment_read_back(entry->cache->store->path, entry->stored->id,
+		text_of(entry->target), &entry->image, &entry->log, &entry->damage);
 }
 
 /* ---- in the loop ---- */
@@ -137,6 +151,7 @@ int cache_fetch(struct room *room, uint64_t seq, struct user *user, struct sessi
 		entry->cache = cache;
 		entry->stored = stored_ref(room->stored);
 		entry->image = *image;
+		memcpy(entry->target, room->key, room->target_len);
 		image->entry = entry;
 		log_init(&entry->log);
 		list_init(&entry->waiters);
@@ -212,17 +227,22 @@ static void entry_wake(struct entry *entry)
 		list_append(&rooms->dirty, &room->dirty_link);
 }
 
-void stored_lose(struct stored *stored, const struct segment_image *image)
+void stored_note_damage(
+	struct stored *stored, const struct segment_image *image, bool is_hole, uint64_t n_lost)
 {
 	struct room *room = stored->room;
 	struct segment_image *segment = room ? stored_segment(stored, image) : NULL;
 
 	if (!segment)
 		return;
-	trace(TRACE_ERROR, "damaged room=%.*s segment=%u first=%lu next=%lu: put aside",
+	trace(TRACE_ERROR,
+		"damaged room=%.*s segment=%u first=%lu next=%lu lost=%lu; the file is "
+		"kept in " ARCHIVE_DAMAGED,
 		(int)room->target_len, room->key, image->number, (unsigned long)image->first,
-		(unsigned long)image->next);
-	stored_drop_cold(stored, (size_t)(segment - stored->cold.segments));
+		(unsigned long)image->next,
+		(unsigned long)(is_hole ? image->next - image->first : n_lost));
+	if (is_hole)
+		stored_drop_cold(stored, (size_t)(segment - stored->cold.segments));
 }
 
 static void entry_end(struct errand *errand)
@@ -234,17 +254,18 @@ static void entry_end(struct errand *errand)
 		entry_free(entry);
 		return;
 	}
+	if (entry->result > 0 || entry->damage.is_any)
+		stored_note_damage(
+			entry->stored, &entry->image, entry->result > 0, entry->damage.n_lost);
 	if (entry->result == 0) {
 		entry->state = ENTRY_THERE;
 		cache->bytes += entry->log.bytes;
 	} else if (entry->result < 0) {
-		trace(TRACE_ERROR, "can not read what is stored reason=\"%s\"",
+		trace(TRACE_ERROR, "cannot read what is stored reason=\"%s\"",
 			strerror(-entry->result));
 		entry->state = ENTRY_FAILED;
 		entry->retry_at = cache->store->rooms->users->now + CACHE_RETRY_NS;
 		cache->n_failed++;
-	} else {
-		stored_lose(entry->stored, &entry->image);
 	}
 	entry_wake(entry);
 	if (entry->result > 0 || !entry->stored->room)

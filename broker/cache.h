@@ -13,6 +13,7 @@
 #include "broker/log.h"
 #include "broker/worker.h"
 
+struct archive_damage;
 struct errands;
 struct room;
 struct session;
@@ -57,13 +58,16 @@ int room_log_at(struct room *room, uint64_t seq, struct log **ret_log, struct ho
  * are the cursors of the room that stand there. Returns 0 or -ENOMEM. */
 int cache_fetch(struct room *room, uint64_t seq, struct user *user, struct session *session);
 
-/* On a thread: have a segment of room ROOM back, from the state directory PATH. Returns 0,
- * ARCHIVE_E_BROKEN, when it was put aside, or -errno. */
-int segment_read_back(
-	const char *path, uint64_t room, const struct segment_image *image, struct log *log);
+/* On a thread: have a segment of room ROOM back, whose records are of TARGET, from the state
+ * directory PATH. What was damaged is mended as far as that goes, also in the file. Returns 0,
+ * ARCHIVE_E_BROKEN, when the file was put aside, or -errno. */
+int segment_read_back(const char *path, uint64_t room, struct text target,
+	const struct segment_image *image, struct log *log, struct archive_damage *ret_damage);
 
-/* That segment is damaged: it is a hole from now on. */
-void stored_lose(struct stored *stored, const struct segment_image *image);
+/* In the loop: say that N_LOST records of that segment were damaged. If IS_HOLE all of them were,
+ * and it is a hole from now on. */
+void stored_note_damage(
+	struct stored *stored, const struct segment_image *image, bool is_hole, uint64_t n_lost);
 
 /* The number of the first record of ROOM at or after TIME ns, or of the next one. Returns 0, or
  * CACHE_E_WAIT with a number that is to be fetched, or -errno. */

@@ -1,8 +1,9 @@
 /* catalog.h - what a checkpoint leaves: rooms, their segments, values, read marks and
  * publishers, in one SQLite file.
  *
- * It is written as a whole, in one transaction, and says from which file on the journal is to be
- * read; see journal.h. These functions block.
+ * A checkpoint writes it in one transaction. The catalog says from which file on the journal is
+ * to be read (journal.h), and which rooms were dropped: only their files may be removed. These
+ * functions block.
  */
 #pragma once
 
@@ -18,6 +19,9 @@ struct sqlite3_stmt;
 
 #define CATALOG_NAME "state.db"
 
+/* The first format that says which rooms were dropped. */
+#define CATALOG_FORMAT_DROPPED 4
+
 /* What can be changed. */
 enum catalog_statement {
 	CATALOG_PUT_ROOM,
@@ -27,6 +31,8 @@ enum catalog_statement {
 	CATALOG_DROP_PUBLISHERS,
 	CATALOG_PUT_MARK,
 	CATALOG_DROP_ROOM,
+	CATALOG_NOTE_DROPPED,
+	CATALOG_CLEAR_DROPPED,
 	CATALOG_DROP_NAMES,
 	CATALOG_PUT_NAME,
 	CATALOG_DROP_VALUES,
@@ -37,7 +43,8 @@ enum catalog_statement {
 
 struct catalog {
 	struct sqlite3 *db; /* NULL: closed */
-	int64_t format;
+	int64_t format;     /* of the tables that it has */
+	char copy[64];      /* a directory with a copy of it, to be removed; "": there is none */
 	struct sqlite3_stmt *statements[CATALOG_STATEMENTS];
 };
 
@@ -47,13 +54,36 @@ enum {
 	CATALOG_E_FORMAT = 1, /* of a later version, or not ours */
 	CATALOG_E_SQLITE,     /* SQLite refused; WHY says it */
 	CATALOG_E_FULL,       /* there is no space */
+	CATALOG_E_ABSENT,     /* there is no file, or it is empty */
+	CATALOG_E_DAMAGED,    /* something in it is not as it was written */
 };
 
-/* Open DIRECTORY/state.db, which is made; if IS_INSPECTED, one of the format before stays so.
- * Returns 0 or an outcome with WHY filled in. */
-int catalog_open(struct catalog *catalog, const char *directory, bool is_inspected,
+enum catalog_mode {
+	CATALOG_CREATE,  /* for writing; an absent one is made */
+	CATALOG_WRITE,   /* for writing; one of an earlier format is brought to this one */
+	CATALOG_INSPECT, /* for reading; nothing is changed, whatever was cut off */
+};
+
+/* Open DIRECTORY/state.db. Returns 0 or an outcome with WHY filled in. */
+int catalog_open(struct catalog *catalog, const char *directory, enum catalog_mode mode,
 	char why[static CATALOG_WHY_MAX]);
+/* The file NAME of DIRECTORY in its place. */
+int catalog_open_as(struct catalog *catalog, const char *directory, const char *name,
+	enum catalog_mode mode, char why[static CATALOG_WHY_MAX]);
 void catalog_close(struct catalog *catalog);
+
+/* What the journal is, as the catalog has it. */
+enum catalog_journal_state {
+	CATALOG_JOURNAL_CLOSED,  /* the broker stopped and left no file */
+	CATALOG_JOURNAL_OPEN,    /* the file of the generation was made */
+	CATALOG_JOURNAL_REBUILT, /* files may be missing: --rebuild was told so */
+};
+
+struct catalog_journal {
+	uint64_t generation; /* of the first file that is to be read */
+	enum catalog_journal_state state;
+	uint64_t incarnation; /* part of each log's identity: another one makes them others */
+};
 
 struct catalog_room {
 	uint64_t id;
@@ -86,11 +116,19 @@ struct catalog_reader {
 	int (*mark)(void *userdata, uint64_t room, uid_t uid, uint64_t seq);
 	int (*value)(void *userdata, uint64_t room, const struct catalog_value *value);
 	int (*name)(void *userdata, struct text name, uid_t uid, uint64_t used_at);
+	int (*dropped)(void *userdata, uint64_t room);
 };
 
-/* Read everything. Returns 0, an outcome with WHY filled in, or what READER returned. */
+/* Do its pages fit together? Returns 0 or an outcome with WHY filled in. */
+int catalog_check(struct catalog *catalog, char why[static CATALOG_WHY_MAX]);
+
+/* What it says of the journal. Returns 0 or an outcome with WHY filled in. */
+int catalog_read_journal(struct catalog *catalog, struct catalog_journal *ret_journal,
+	char why[static CATALOG_WHY_MAX]);
+
+/* Read everything else. Returns 0, an outcome with WHY filled in, or what READER returned. */
 int catalog_read(struct catalog *catalog, const struct catalog_reader *reader, void *userdata,
-	uint64_t *ret_generation, char why[static CATALOG_WHY_MAX]);
+	char why[static CATALOG_WHY_MAX]);
 
 /* Change it: nothing is there before catalog_commit() returned 0. Each returns 0 or an
  * outcome; after one the transaction is to be given up. */
@@ -106,14 +144,15 @@ int catalog_put_mark(struct catalog *catalog, uint64_t room, uid_t uid, uint64_t
 /* The values of a room, all of them anew. */
 int catalog_drop_values(struct catalog *catalog, uint64_t room);
 int catalog_put_value(struct catalog *catalog, uint64_t room, const struct catalog_value *value);
-/* With all that is its own. */
+/* With all that is its own. The catalog remembers that it was dropped, and whose files may go,
+ * until catalog_clear_dropped(). */
 int catalog_drop_room(struct catalog *catalog, uint64_t room);
+int catalog_clear_dropped(struct catalog *catalog);
 /* Names that users have taken, all of them anew; USED_AT is in s since the epoch. */
 int catalog_drop_names(struct catalog *catalog);
 int catalog_put_name(struct catalog *catalog, struct text name, uid_t uid, uint64_t used_at);
-int catalog_set_journal(struct catalog *catalog, uint64_t generation);
+int catalog_set_journal(struct catalog *catalog, const struct catalog_journal *journal);
 int catalog_commit(struct catalog *catalog);
-void catalog_give_up(struct catalog *catalog);
 
 /* What SQLite said last. */
 const char *catalog_error(const struct catalog *catalog);

@@ -46,6 +46,7 @@ struct step {
 		struct {
 			struct segment_image image; /* pinned */
 			uint32_t from;
+			struct archive_people people;
 		} segment;
 		struct {
 			uint32_t from, before;
@@ -66,8 +67,9 @@ struct step {
 
 struct checkpoint {
 	struct job job;
-	const char *path; /* of the directory */
-	uint64_t generation;
+	const char *path;                     /* of the directory */
+	struct catalog_journal before, after; /* what the catalog says, and will */
+	bool clears_dropped;
 	struct step *steps;
 	size_t n, size;
 	int result; /* 0 or -errno */
@@ -96,7 +98,8 @@ static int write_segments(const struct checkpoint *checkpoint, int dir)
 
 		if (step->kind != STEP_SEGMENT)
 			continue;
-		r = archive_write(dir, step->stored->id, &step->segment.image, step->segment.from);
+		r = archive_write(dir, step->stored->id, &step->segment.people,
+			&step->segment.image, step->segment.from);
 		has_written = true;
 	}
 	/* thousands of small files at once, and their directory */
@@ -146,19 +149,41 @@ static int write_step(struct catalog *catalog, const struct step *step)
 	}
 }
 
+/* Is the catalog the one that the broker read or wrote last? Somebody may have put another in its
+ * place, and what it does not know would be lost. Returns 0 or an outcome. */
+static int check_catalog(struct checkpoint *checkpoint, struct catalog *catalog)
+{
+	struct catalog_journal journal;
+	int r = catalog_read_journal(catalog, &journal, checkpoint->why);
+
+	if (r == 0 && journal.generation != checkpoint->before.generation) {
+		snprintf(checkpoint->why, sizeof checkpoint->why,
+			CATALOG_NAME " was replaced while the broker ran; put the right one back");
+		r = CATALOG_E_DAMAGED;
+	}
+	return r;
+}
+
 static int write_catalog(struct checkpoint *checkpoint)
 {
 	struct catalog catalog;
 	int r;
 
-	r = catalog_open(&catalog, checkpoint->path, false, checkpoint->why);
+	r = catalog_open(&catalog, checkpoint->path, CATALOG_WRITE, checkpoint->why);
 	if (r)
 		return r == CATALOG_E_FULL ? -ENOSPC : -EIO;
+	r = check_catalog(checkpoint, &catalog);
+	if (r) {
+		catalog_close(&catalog);
+		return -EIO;
+	}
 	r = catalog_begin(&catalog);
+	if (r == 0 && checkpoint->clears_dropped)
+		r = catalog_clear_dropped(&catalog);
 	for (size_t i = 0; i < checkpoint->n && r == 0; i++)
 		r = write_step(&catalog, &checkpoint->steps[i]);
 	if (r == 0)
-		r = catalog_set_journal(&catalog, checkpoint->generation);
+		r = catalog_set_journal(&catalog, &checkpoint->after);
 	if (r == 0)
 		r = catalog_commit(&catalog);
 	if (r)
@@ -178,7 +203,7 @@ static void remove_files(const struct checkpoint *checkpoint, int dir)
 			archive_remove(
 				dir, step->stored->id, step->drop.from, step->drop.before - 1);
 	}
-	journal_remove_before(dir, checkpoint->generation);
+	journal_remove_before(dir, checkpoint->after.generation);
 }
 
 static void checkpoint_work(struct job *job)
@@ -240,7 +265,8 @@ static bool add_room(struct checkpoint *checkpoint, struct stored *stored)
 
 static bool add_segments(struct checkpoint *checkpoint, struct stored *stored)
 {
-	const struct log *log = &stored->room->log;
+	const struct room *room = stored->room;
+	const struct log *log = &room->log;
 	const struct cold *cold = &stored->cold;
 	uint32_t oldest = cold->n > 0 ? cold->segments[0].number : log->oldest_number;
 	struct segment_image image;
@@ -264,6 +290,8 @@ static bool add_segments(struct checkpoint *checkpoint, struct stored *stored)
 			return false;
 		step->segment.image = image;
 		step->segment.from = from;
+		step->segment.people = (struct archive_people){ room->owner->uid,
+			{ room->party[0], room->party[1] } };
 		segment_pin(image.segment);
 	}
 	return true;
@@ -434,7 +462,7 @@ static void checkpoint_free(struct checkpoint *checkpoint)
 	free(checkpoint);
 }
 
-struct checkpoint *checkpoint_new(struct store *store, uint64_t generation)
+struct checkpoint *checkpoint_new(struct store *store, const struct catalog_journal *journal)
 {
 	struct checkpoint *checkpoint = calloc(1, sizeof *checkpoint);
 	bool is_whole = true;
@@ -444,7 +472,9 @@ struct checkpoint *checkpoint_new(struct store *store, uint64_t generation)
 	store_retain(store);
 	checkpoint->job.work = checkpoint_work;
 	checkpoint->path = store->path;
-	checkpoint->generation = generation;
+	checkpoint->before = store->catalog;
+	checkpoint->after = *journal;
+	checkpoint->clears_dropped = store->has_dropped;
 	list_for_each (link, &store->gone) {
 		struct stored *stored = container_of(link, struct stored, changed_link);
 
@@ -499,6 +529,10 @@ int checkpoint_finish(struct store *store, struct checkpoint *checkpoint)
 
 	for (size_t i = 0; r == 0 && i < checkpoint->n; i++)
 		step_note(&checkpoint->steps[i]);
+	if (r == 0) {
+		store->catalog = checkpoint->after;
+		store->has_dropped = store->has_dropped && !checkpoint->clears_dropped;
+	}
 	if (r < 0) {
 		checkpoint_return(store, checkpoint);
 		trace(TRACE_WARNING, "checkpoint failed reason=\"%s\"", checkpoint->why);

@@ -14,9 +14,9 @@
 
 struct checkpoint;
 
-/* All that changed since the last one; the journal is needed from GENERATION on afterwards. NULL
- * without memory. */
-struct checkpoint *checkpoint_new(struct store *store, uint64_t generation);
+/* All that changed since the last one; the catalog will say JOURNAL of the journal. NULL without
+ * memory. */
+struct checkpoint *checkpoint_new(struct store *store, const struct catalog_journal *journal);
 
 /* It came back: note what is in files now, or that it is to be done again. Frees it. Returns 0
  * or -errno. */

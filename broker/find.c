@@ -9,6 +9,7 @@
 #include "broker/archive.h"
 #include "broker/broker.h"
 #include "broker/cache.h"
+#include "broker/salvage.h"
 #include "broker/store.h"
 #include "protocol/record.h"
 
@@ -27,7 +28,8 @@ struct piece {
 	size_t len;
 	uint64_t first, last; /* of the records that are looked at */
 	struct segment_image image;
-	bool is_damaged;
+	bool is_hole; /* no record of the file is good */
+	struct archive_damage damage;
 };
 
 struct hit {
@@ -51,8 +53,8 @@ struct find {
 	char *rows;    /* the frames that were found, one behind the other */
 	size_t len, size, n_rows;
 	uint32_t row_len[ANSWER_ROWS_MAX];
-	size_t key_len;
-	char key[]; /* of the room */
+	size_t key_len, target_len;
+	char key[]; /* of the room; it begins with its target */
 };
 
 /* ---- on the thread ---- */
@@ -105,8 +107,9 @@ static void find_scan(
 		const char *lf = memchr(frame.data, '\n', frame.len);
 		size_t line_len = lf ? (size_t)(lf + 1 - frame.data) : frame.len;
 
-		if (search_finds(&find->search,
-			    (struct text){ frame.data + line_len, frame.len - line_len }))
+		if (!frame_is_tombstone(frame) &&
+			search_finds(&find->search,
+				(struct text){ frame.data + line_len, frame.len - line_len }))
 			hits[n_hits++ % HITS_MAX] = (struct hit){ frame, first };
 		at += record_size(frame.len);
 	}
@@ -125,13 +128,14 @@ static int find_read(struct find *find, struct piece *piece)
 	int r;
 
 	log_init(&log);
-	r = segment_read_back(find->broker->store.path, find->stored->id, image, &log);
+	r = segment_read_back(find->broker->store.path, find->stored->id,
+		(struct text){ find->key, find->target_len }, image, &log, &piece->damage);
 	if (r == 0) {
 		len = log_read_back(&log, image->next - 1, SIZE_MAX, &segment, &records, &first);
 		find_scan(find, records, len, first, piece->last);
 	}
 	log_deinit(&log);
-	piece->is_damaged = r == ARCHIVE_E_BROKEN;
+	piece->is_hole = r == ARCHIVE_E_BROKEN;
 	return MIN(r, 0);
 }
 
@@ -236,8 +240,9 @@ static void find_let_go(struct find *find)
 
 		if (piece->segment)
 			segment_unpin(piece->segment);
-		if (piece->is_damaged)
-			stored_lose(find->stored, &piece->image);
+		if (piece->is_hole || piece->damage.is_any)
+			stored_note_damage(
+				find->stored, &piece->image, piece->is_hole, piece->damage.n_lost);
 	}
 }
 
@@ -286,6 +291,7 @@ int find_start(struct session *session, struct room *room, const struct search *
 	find->from = from;
 	find->max = MIN(max, (uint64_t)ANSWER_ROWS_MAX);
 	find->key_len = key.len;
+	find->target_len = room->target_len;
 	memcpy(find->key, key.data, key.len);
 	list_init(&find->waiters);
 	list_append(&find->waiters, &session->wait_link);

@@ -4,6 +4,7 @@
 #include "broker/dispatch.h"
 #include "broker/find.h"
 #include "broker/position.h"
+#include "broker/salvage.h"
 #include "protocol/number.h"
 #include "protocol/record.h"
 
@@ -40,9 +41,11 @@ static int past_rows(struct session *session, const struct frame *frame, struct 
 		size = log_read_one(log, &cursor, &record, &next);
 		if (size == 0 || (n_rows > 0 && len + size > ANSWER_LEN_MAX))
 			break;
-		answer_row(session, frame, record);
-		len += size;
-		n_rows++;
+		if (!frame_is_tombstone(record)) {
+			answer_row(session, frame, record);
+			len += size;
+			n_rows++;
+		}
 		cursor = next;
 	}
 	if (cursor.seq <= to)

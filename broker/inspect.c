@@ -12,6 +12,7 @@
 #include "broker/cache.h"
 #include "broker/recover.h"
 #include "broker/room.h"
+#include "broker/salvage.h"
 #include "broker/store.h"
 #include "broker/value.h"
 
@@ -57,9 +58,11 @@ static void inspection_close(struct inspection *inspection)
 	settings_deinit(&inspection->settings);
 }
 
+static uint64_t n_holes; /* records of files that cannot be read at all */
+
 typedef void log_fn(const struct log *log);
 
-/* Each part of ROOM that can be read, in order. Returns how many can not. */
+/* Each part of ROOM that can be read, in order. Returns how many files are damaged. */
 static unsigned room_each_log(
 	struct inspection *inspection, const struct room *room, log_fn *function)
 {
@@ -67,28 +70,39 @@ static unsigned room_each_log(
 	unsigned n_damaged = 0;
 
 	for (size_t i = 0; i < cold->n; i++) {
+		const struct segment_image *image = &cold->segments[i];
+		struct archive_damage damage;
 		struct log log;
 
 		log_init(&log);
-		if (archive_restore(inspection->store.lock, room->stored->id, &cold->segments[i],
-			    &log) == 0)
+		if (archive_restore(inspection->store.lock.dir, room->stored->id, room_target(room),
+			    image, &log, &damage) == 0)
 			function(&log);
 		else
-			n_damaged++;
+			n_holes += image->next - image->first;
+		n_damaged += damage.is_any;
 		log_deinit(&log);
 	}
 	function(&room->log);
 	return n_damaged;
 }
 
-static uint64_t n_records;
+static uint64_t n_records, n_tombstones;
 
 static void count_records(const struct log *log)
 {
-	n_records += log->next - log->first;
+	struct log_cursor cursor, next;
+	struct text frame;
+
+	log_seek(log, log->first, &cursor);
+	while (log_read_one(log, &cursor, &frame, &next) > 0) {
+		n_tombstones += frame_is_tombstone(frame);
+		n_records += !frame_is_tombstone(frame);
+		cursor = next;
+	}
 }
 
-/* Returns how many segments can not be read. */
+/* Returns how many files are damaged. */
 static unsigned verify_rooms(struct inspection *inspection)
 {
 	unsigned n_damaged = 0;
@@ -115,8 +129,11 @@ int inspect_verify(const char *directory)
 	if (r == 0 || r == STORE_E_DAMAGED) {
 		if (verify_rooms(&inspection) > 0)
 			r = STORE_E_DAMAGED;
-		printf("%s: rooms=%lu records=%lu\n", r ? "DAMAGED" : "good",
+		printf("%s: rooms=%lu records=%lu", r ? "DAMAGED" : "good",
 			(unsigned long)inspection.rooms.by_key.n_links, (unsigned long)n_records);
+		if (n_tombstones + n_holes > 0)
+			printf(" lost=%lu", (unsigned long)(n_tombstones + n_holes));
+		putchar('\n');
 		r = r ? EX_DATAERR : 0;
 	}
 	inspection_close(&inspection);

@@ -1,13 +1,16 @@
 /* journal.h - the one file that is synced before anybody is answered.
  *
- * What is to be stored, of all rooms, is appended here and synced; where it belongs it is
- * written later, without haste. A directory has a chain of such files: each names the one
- * that it follows and how much of that is good, so what could not be synced is void once
- * there is a next one. An entry has a CRC that starts from the salt of its file; what is
- * read ends at the first that does not fit, and nothing is looked for behind it: no text
- * that somebody said can be taken for an entry. chat-broker(8), section STORAGE.
+ * The broker appends everything that is to be stored here and syncs it; a checkpoint brings
+ * it to its place later. A directory has a chain of such files. Each names the file before it
+ * and how much of that is good, so what could not be synced is void once there is a next one.
  *
- * These functions block; only journal_entry_init() does not.
+ *	header | mark entry ... entry | mark entry ... | zeros
+ *
+ * The CRC of an entry starts from the salt of its file. Each write begins with a mark, which
+ * proves that all before it was synced: journal_reader.h. No text of a user can be taken for
+ * an entry or a mark. chat-broker(8), section STORAGE.
+ *
+ * These functions block.
  */
 #pragma once
 
@@ -18,7 +21,8 @@
 
 #include "protocol/text.h"
 
-/* A file's first sector, little-endian as all of it. */
+/* Little-endian, as all of the file. The first sector has it twice, at 0 and at
+ * JOURNAL_HEADER_COPY: damage to one leaves the other. */
 struct journal_header {
 	char magic[8];
 	uint64_t generation;          /* counts up over all files; its name */
@@ -28,15 +32,25 @@ struct journal_header {
 	uint32_t reserved;
 	uint32_t crc; /* of what is before it */
 };
-#define JOURNAL_HEADER_LEN 512
+#define JOURNAL_HEADER_LEN  512
+#define JOURNAL_HEADER_COPY 256
+
+#define JOURNAL_MAGIC_START "chatjr"
+#define JOURNAL_MAGIC       JOURNAL_MAGIC_START "02"
+/* Without marks, and with one copy of the header; it is still read. */
+#define JOURNAL_MAGIC_BEFORE JOURNAL_MAGIC_START "01"
+
+/* "journal-" and the generation as sixteen hexadecimal digits. */
+#define JOURNAL_NAME_MAX 32
 
 enum journal_kind {
 	JOURNAL_ROOM = 1, /* a room: see stored.h for the payload of each */
-	JOURNAL_RECORDS,  /* records of a room's log, from SEQ on */
+	JOURNAL_RECORDS,  /* UID records of a log, from SEQ on */
 	JOURNAL_MARK,     /* a user has read a room up to SEQ */
 	JOURNAL_GONE,     /* the room is not there any more */
 	JOURNAL_NAME,     /* the payload is a name that a user has taken; of (uid_t)-1, nobody's */
 	JOURNAL_VALUE,    /* a room has a value under a key, or none */
+	JOURNAL_BATCH,    /* the mark before what one write appends; ROOM is journal_mark() */
 	JOURNAL_KINDS,
 };
 
@@ -70,6 +84,9 @@ struct journal {
 void journal_init(struct journal *journal, int dir, uint64_t previous, uint64_t len);
 void journal_close(struct journal *journal);
 
+/* Make the file that follows now, in DIR, without keeping it open. Returns 0 or -errno. */
+int journal_create(struct journal *journal, int dir);
+
 /* An entry to be written, with N bytes of payload. */
 struct journal_part {
 	struct journal_entry entry;
@@ -84,23 +101,22 @@ int journal_write(struct journal *journal, struct journal_part *parts, size_t n_
 /* Remove the files before GENERATION. */
 void journal_remove_before(int dir, uint64_t generation);
 
-typedef int journal_replay_fn(
-	void *userdata, const struct journal_entry *entry, const char *payload);
+/* ---- the format, for who reads it ---- */
 
-struct journal_replayed {
-	uint64_t generation, len; /* of the last file, and how much of it is good */
-	uint64_t n_entries, n_bytes;
-	uint64_t n_files;
-};
+void journal_name(uint64_t generation, char name[static JOURNAL_NAME_MAX]);
 
-enum {
-	JOURNAL_E_FORMAT = 1, /* a file is of a later version; WHY names it */
-	JOURNAL_E_BROKEN,     /* a file of the chain is missing, or damaged before its end */
-};
+/* The generations that have a file, ascending. The caller frees them. Returns 0 or -errno. */
+int journal_list(int dir, uint64_t **ret_generations, size_t *ret_n);
 
-#define JOURNAL_WHY_MAX 256
+uint32_t journal_header_crc(const struct journal_header *header);
+uint32_t journal_entry_crc(uint64_t salt, const struct journal_entry *entry, const void *payload);
 
-/* Give the entries of the files from GENERATION on to FUNCTION, in their order. Returns
- * 0, an outcome with WHY filled in, -errno, or what FUNCTION returned other than 0. */
-int journal_replay(int dir, uint64_t generation, journal_replay_fn *function, void *userdata,
-	struct journal_replayed *ret_replayed, char why[static JOURNAL_WHY_MAX]);
+/* What the mark at byte AT of a file has as its ROOM: a keyed hash, which only somebody who can
+ * read the file can make. */
+uint64_t journal_mark(uint64_t generation, uint64_t salt, uint64_t at);
+
+/* The bytes that an entry with LEN bytes of payload takes. */
+static inline uint64_t journal_entry_size(uint32_t len)
+{
+	return sizeof(struct journal_entry) + (((uint64_t)len + 7) & ~UINT64_C(7));
+}

@@ -19,6 +19,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "broker/salvage.h"
 #include "protocol/frame.h"
 #include "protocol/number.h"
 #include "protocol/record.h"
@@ -75,16 +76,24 @@ static struct segment *segment_after(const struct log *log, const struct segment
 		       : container_of(segment->link.next, struct segment, link);
 }
 
-/* TIME is the fourth word of each frame that a log of messages holds. */
-static uint64_t record_time(const char *record)
+/* TIME is the fourth word of each frame that a log of messages holds; a tombstone has none, and
+ * stands for the next record before END. 0: there is none. */
+static uint64_t record_time(const char *record, const char *end)
 {
 	struct frame frame;
 	uint64_t time;
 
-	if (frame_parse(&frame, record_frame(record)) || frame.n_words < 4 ||
+	while (record < end && frame_is_tombstone(record_frame(record)))
+		record += record_size(record_frame(record).len);
+	if (record == end || frame_parse(&frame, record_frame(record)) || frame.n_words < 4 ||
 		!number_parse(frame.word[3], &time))
 		return 0;
 	return time;
+}
+
+static uint64_t segment_time(const struct segment *segment, uint32_t offset)
+{
+	return record_time(segment->data + offset, segment->data + segment->used);
 }
 
 static struct segment_image segment_image(const struct segment *segment)
@@ -301,7 +310,7 @@ void log_seek(const struct log *log, uint64_t seq, struct log_cursor *ret_cursor
 static bool is_before_time(
 	const struct segment *segment, const struct index_entry *entry, uint64_t time)
 {
-	return record_time(segment->data + entry->offset) < time;
+	return segment_time(segment, entry->offset) < time;
 }
 
 uint64_t log_find_time(const struct log *log, uint64_t time)
@@ -313,12 +322,12 @@ uint64_t log_find_time(const struct log *log, uint64_t time)
 
 	if (!segment || log->last_time < time)
 		return log->next;
-	while (segment->link.prev != &log->segments && record_time(segment->data) >= time)
+	while (segment->link.prev != &log->segments && segment_time(segment, 0) >= time)
 		segment = container_of(segment->link.prev, struct segment, link);
 	entry = segment_index(segment, time, is_before_time);
 	offset = entry->offset;
 	seq = segment->first + entry->seq;
-	while (offset < segment->used && record_time(segment->data + offset) < time) {
+	while (offset < segment->used && segment_time(segment, offset) < time) {
 		offset += (uint32_t)record_size(record_frame(segment->data + offset).len);
 		seq++;
 	}
@@ -594,14 +603,16 @@ int log_restore(struct log *log, const struct segment_image *image, char **ret_d
 int log_restored(struct log *log, const struct segment_image *image)
 {
 	struct segment *segment = log->newest;
-	const char *at = segment->data, *end = at + image->used, *record = NULL;
+	const char *at = segment->data, *end = at + image->used, *newest = NULL;
 	struct text frame;
 	int r;
 
 	while ((r = record_next(&at, end, &frame)) == 0) {
-		record = frame.data - RECORD_HEADER_LEN;
+		const char *record = frame.data - RECORD_HEADER_LEN;
+
 		if (!record_is_sealed(record) || record_check(record) != 0)
 			break;
+		newest = frame_is_tombstone(frame) ? newest : record;
 		segment_count(segment, frame.len);
 	}
 	log->next = segment->next;
@@ -609,7 +620,7 @@ int log_restored(struct log *log, const struct segment_image *image)
 	segment->time = image->time;
 	if (r != RECORD_E_END || segment->next != image->next)
 		return RECORD_E_BROKEN;
-	segment->last = record ? record_time(record) : image->time;
+	segment->last = newest ? record_time(newest, end) : image->time;
 	log->last_time = MAX(log->last_time, segment->last);
 	return 0;
 }

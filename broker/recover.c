@@ -2,13 +2,10 @@
 #include "broker/recover.h"
 
 #include <errno.h>
-#include <fcntl.h>
+#include <sodium.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/file.h>
-#include <sys/stat.h>
 #include <time.h>
-#include <unistd.h>
 
 #include "broker/archive.h"
 #include "broker/broker.h"
@@ -16,38 +13,18 @@
 #include "broker/cold.h"
 #include "broker/mark.h"
 #include "broker/publisher.h"
+#include "broker/recovery.h"
 #include "broker/retain.h"
 #include "broker/room.h"
 #include "broker/store.h"
 #include "broker/trace.h"
 #include "broker/value.h"
-#include "protocol/record.h"
 
 /* The newest segment of a room is read at the start if it has no more than this: what was said
  * last is wanted first, and goes on there. */
 #define RECENT_BYTES (64u << 10)
 
-/* One room while it is being brought back. */
-struct restored {
-	struct table_link link; /* in recovery.by_id */
-	uint64_t id;
-	uint32_t number; /* of its newest segment, ever */
-	uint64_t next;   /* as the catalog says */
-	bool is_changed; /* it is not all in files, as it is now */
-	struct room *room;
-	struct stored *stored;
-};
-
-struct recovery {
-	struct store *store;
-	struct rooms *rooms;
-	int dir;
-	struct table by_id;
-	uint64_t n_records, n_damaged; /* replayed; segments */
-	bool has_forgotten;            /* rooms that the catalog has */
-};
-
-static struct restored *recovery_find(struct recovery *recovery, uint64_t id)
+struct restored *recovery_find(struct recovery *recovery, uint64_t id)
 {
 	struct table_link *link =
 		table_find(&recovery->by_id, (struct text){ (char *)&id, sizeof id });
@@ -55,7 +32,7 @@ static struct restored *recovery_find(struct recovery *recovery, uint64_t id)
 	return link ? container_of(link, struct restored, link) : NULL;
 }
 
-static int recovery_add(struct recovery *recovery, const struct catalog_room *row)
+int recovery_add(struct recovery *recovery, const struct catalog_room *row)
 {
 	struct restored *restored = calloc(1, sizeof *restored);
 	struct stored *stored = calloc(1, sizeof *stored);
@@ -71,14 +48,15 @@ static int recovery_add(struct recovery *recovery, const struct catalog_room *ro
 	}
 	if (r == 0) {
 		r = rooms_restore(recovery->rooms, row, &restored->room);
-		if (r < 0)
+		if (r)
 			table_remove(&recovery->by_id, &restored->link);
 	}
-	if (r < 0) {
+	if (r) {
 		free(restored);
 		free(stored);
 		return r;
 	}
+	restored->room->id ^= recovery->store->incarnation;
 	store_adopt(recovery->store, restored->room, stored);
 	return 0;
 }
@@ -106,20 +84,40 @@ static int take_segment(void *userdata, uint64_t room, const struct segment_imag
 	return stored_add_cold(stored, image);
 }
 
-/* One that is damaged is a hole. */
-static void segment_damaged(
-	struct recovery *recovery, struct restored *restored, const struct segment_image *image)
+static void segment_tell_damage(struct recovery *recovery, struct restored *restored,
+	const struct segment_image *image, uint64_t n_lost)
 {
 	struct text target = room_target(restored->room);
 
-	trace(TRACE_ERROR, "damaged room=%.*s segment=%u first=%lu next=%lu: put aside",
+	trace(TRACE_ERROR, "damaged room=%.*s segment=%u first=%lu next=%lu lost=%lu%s",
 		(int)target.len, target.data, image->number, (unsigned long)image->first,
-		(unsigned long)image->next);
+		(unsigned long)image->next, (unsigned long)n_lost,
+		recovery->store->is_inspected ? "" : "; the file is kept in " ARCHIVE_DAMAGED);
+	recovery->n_damaged++;
+	recovery->n_lost += n_lost;
+}
+
+/* No record of it is good: it is a hole. */
+static void segment_lose(
+	struct recovery *recovery, struct restored *restored, const struct segment_image *image)
+{
+	segment_tell_damage(recovery, restored, image, image->next - image->first);
 	if (!recovery->store->is_inspected)
 		archive_put_aside(recovery->dir, restored->id, image->number);
-	recovery->n_damaged++;
 	restored->is_changed = true;
 	log_lose(&restored->room->log, image->next);
+}
+
+/* Some are, and the others are tombstones now. */
+static void segment_repair(struct recovery *recovery, struct restored *restored,
+	const struct segment_image *image, uint64_t n_lost)
+{
+	struct segment_image repaired;
+
+	segment_tell_damage(recovery, restored, image, n_lost);
+	if (!recovery->store->is_inspected &&
+		log_image(&restored->room->log, image->number, &repaired))
+		(void)archive_repair(recovery->dir, restored->id, &repaired);
 }
 
 /* Have the newest segment in memory. */
@@ -127,25 +125,25 @@ static int restored_read(struct recovery *recovery, struct restored *restored)
 {
 	struct cold *cold = &restored->stored->cold;
 	struct segment_image image;
-	char *data;
+	struct archive_damage damage;
 	int r;
 
 	if (cold->n == 0 || cold->segments[cold->n - 1].used > RECENT_BYTES)
 		return 0;
 	image = cold->segments[cold->n - 1];
 	stored_drop_cold(restored->stored, cold->n - 1);
-	r = log_restore(&restored->room->log, &image, &data);
-	if (r < 0)
-		return r;
-	r = archive_read(recovery->dir, restored->id, &image, data);
+	r = archive_restore(recovery->dir, restored->id, room_target(restored->room), &image,
+		&restored->room->log, &damage);
 	if (r == ARCHIVE_E_FORMAT) {
 		trace(TRACE_ERROR, "a segment is of another version of chat-broker");
 		return STORE_E_STATE;
 	}
 	if (r < 0)
 		return r;
-	if (r == ARCHIVE_E_BROKEN || log_restored(&restored->room->log, &image))
-		segment_damaged(recovery, restored, &image);
+	if (r == ARCHIVE_E_BROKEN)
+		segment_lose(recovery, restored, &image);
+	else if (damage.is_any)
+		segment_repair(recovery, restored, &image, damage.n_lost);
 	return 0;
 }
 
@@ -171,7 +169,7 @@ static int take_publisher(void *userdata, uint64_t room, const struct catalog_pu
 			: STORE_E_STATE;
 }
 
-static int room_take_mark(struct recovery *recovery, struct room *room, uid_t uid, uint64_t seq)
+int recovery_take_mark(struct recovery *recovery, struct room *room, uid_t uid, uint64_t seq)
 {
 	struct users *users = recovery->rooms->users;
 	struct user *user;
@@ -190,11 +188,11 @@ static int take_mark(void *userdata, uint64_t room, uid_t uid, uint64_t seq)
 	struct recovery *recovery = userdata;
 	struct restored *restored = recovery_find(recovery, room);
 
-	return restored ? room_take_mark(recovery, restored->room, uid, seq) : STORE_E_STATE;
+	return restored ? recovery_take_mark(recovery, restored->room, uid, seq) : STORE_E_STATE;
 }
 
 /* It takes effect at once. */
-static int room_take_value(
+int recovery_take_value(
 	struct recovery *recovery, struct room *room, const struct catalog_value *row)
 {
 	struct rooms *rooms = recovery->rooms;
@@ -220,7 +218,7 @@ static int take_value(void *userdata, uint64_t room, const struct catalog_value 
 	struct recovery *recovery = userdata;
 	struct restored *restored = recovery_find(recovery, room);
 
-	return restored ? room_take_value(recovery, restored->room, row) : STORE_E_STATE;
+	return restored ? recovery_take_value(recovery, restored->room, row) : STORE_E_STATE;
 }
 
 static int take_name(void *userdata, struct text name, uid_t uid, uint64_t used_at)
@@ -232,6 +230,14 @@ static int take_name(void *userdata, struct text name, uid_t uid, uint64_t used_
 		(now - MIN(used_at, now)) * UINT64_C(1000000000));
 }
 
+static int take_dropped(void *userdata, uint64_t room)
+{
+	struct recovery *recovery = userdata;
+
+	recovery->store->has_dropped = true;
+	return recovery_note_dropped(recovery, room, true);
+}
+
 static const struct catalog_reader reader = {
 	.room = take_room,
 	.segment = take_segment,
@@ -239,179 +245,49 @@ static const struct catalog_reader reader = {
 	.mark = take_mark,
 	.value = take_value,
 	.name = take_name,
+	.dropped = take_dropped,
 };
 
-/* ---- the journal ---- */
+/* ---- rooms that are not there any more ---- */
 
-static void recovery_forget(struct recovery *recovery, struct restored *restored)
+const struct dropped *recovery_find_dropped(struct recovery *recovery, uint64_t id)
 {
-	recovery->has_forgotten = true;
+	struct table_link *link =
+		table_find(&recovery->dropped, (struct text){ (char *)&id, sizeof id });
+
+	return link ? container_of(link, struct dropped, link) : NULL;
+}
+
+int recovery_note_dropped(struct recovery *recovery, uint64_t id, bool is_committed)
+{
+	struct dropped *dropped;
+	int r;
+
+	if (recovery_find_dropped(recovery, id))
+		return 0;
+	dropped = calloc(1, sizeof *dropped);
+	if (!dropped)
+		return -ENOMEM;
+	dropped->id = id;
+	dropped->is_committed = is_committed;
+	r = table_add(&recovery->dropped, &dropped->link,
+		(struct text){ (char *)&dropped->id, sizeof dropped->id });
+	if (r < 0)
+		free(dropped);
+	return r;
+}
+
+int recovery_forget(struct recovery *recovery, struct restored *restored)
+{
+	int r = recovery_note_dropped(recovery, restored->id, false);
+
 	table_remove(&recovery->by_id, &restored->link);
 	rooms_forget(recovery->rooms, restored->room);
 	free(restored);
-}
-
-/* ROOM takes the place of BEFORE, whose numbers it goes on with: what is known of it beside what
- * was said. Returns 0 or -ENOMEM. */
-static int room_succeed(struct rooms *rooms, struct room *room, struct room *before)
-{
-	int r = 0;
-
-	room_take_values(rooms, room, before);
-	list_for_each (link, &before->marks) {
-		struct mark *mark = container_of(link, struct mark, room_link);
-
-		if (r == 0)
-			r = MIN(room_move_mark(rooms, room, mark->user, mark->seq), 0);
-	}
-	list_for_each (link, &before->publishers) {
-		struct publisher *publisher = container_of(link, struct publisher, recent_link);
-
-		if (r == 0)
-			r = room_restore_publisher(rooms, room, (uid_t)publisher->key.uid,
-				publisher->key.label, publisher->id, publisher->seq);
-	}
 	return r;
-}
-
-/* If there is a room with this key it is not any more: ROW succeeds it. */
-static int recovery_replace(struct recovery *recovery, const struct catalog_room *row)
-{
-	struct room *room = rooms_find(recovery->rooms, row->key);
-	struct restored *before =
-		room && room->stored ? recovery_find(recovery, room->stored->id) : NULL;
-	int r;
-
-	if (!before)
-		return recovery_add(recovery, row);
-	rooms_hide(recovery->rooms, room);
-	r = recovery_add(recovery, row);
-	if (r == 0)
-		r = room_succeed(recovery->rooms, recovery_find(recovery, row->id)->room, room);
-	recovery_forget(recovery, before);
-	return r;
-}
-
-static int replay_value(struct recovery *recovery, struct restored *restored,
-	const struct journal_entry *entry, const char *payload)
-{
-	struct catalog_value row = { .uid = entry->uid, .version = entry->seq };
-	struct store_value sizes;
-	const char *end = payload + entry->len;
-
-	if (entry->len < sizeof sizes)
-		return STORE_E_STATE;
-	memcpy(&sizes, payload, sizeof sizes);
-	payload += sizeof sizes;
-	if (sizes.key_len > NAME_LEN_MAX || sizes.author_len > AUTHOR_LEN_MAX ||
-		sizes.key_len + sizes.author_len > (size_t)(end - payload))
-		return STORE_E_STATE;
-	row.key = (struct text){ payload, sizes.key_len };
-	row.author = (struct text){ payload + sizes.key_len, sizes.author_len };
-	payload += sizes.key_len + sizes.author_len;
-	row.text = (struct text){ payload, (size_t)(end - payload) };
-	return room_take_value(recovery, restored->room, &row);
-}
-
-static int replay_room(
-	struct recovery *recovery, const struct journal_entry *entry, const char *payload)
-{
-	struct store_room room;
-	struct catalog_room row = { .id = entry->room, .next = MAX(entry->seq, (uint64_t)1) };
-	int r;
-
-	if (recovery_find(recovery, entry->room))
-		return 0;
-	if (entry->len <= sizeof room)
-		return STORE_E_STATE;
-	memcpy(&room, payload, sizeof room);
-	row.key = (struct text){ payload + sizeof room, entry->len - sizeof room };
-	row.target_len = room.target_len;
-	row.owner = room.owner;
-	row.party[0] = room.party[0];
-	row.party[1] = room.party[1];
-	if (row.target_len > row.key.len || row.target_len > TARGET_LEN_MAX)
-		return STORE_E_STATE;
-	r = recovery_replace(recovery, &row);
-	if (r == 0) { /* nothing of it is in memory */
-		struct log *log = &recovery_find(recovery, row.id)->room->log;
-
-		log->first = log->next = row.next;
-	}
-	if (r == 0) /* only the journal knows of it, which goes with the next checkpoint */
-		recovery_find(recovery, row.id)->is_changed = true;
-	return r;
-}
-
-static int replay_records(struct recovery *recovery, struct restored *restored,
-	const struct journal_entry *entry, const char *payload)
-{
-	const char *at = payload, *end = payload + entry->len;
-	uint64_t seq = entry->seq;
-	struct text frame;
-	int r;
-
-	while ((r = record_next(&at, end, &frame)) == 0) {
-		uint64_t next = restored->room->log.next;
-
-		if (seq > next)
-			return STORE_E_STATE; /* something between is missing */
-		if (seq++ < next)
-			continue;
-		r = room_put_back(recovery->rooms, restored->room, frame);
-		if (r < 0)
-			return r;
-		recovery->n_records++;
-	}
-	return r == RECORD_E_END ? 0 : STORE_E_STATE;
-}
-
-/* That it was used is stored with the next checkpoint; and so is whose it is. */
-static int replay_name(
-	struct recovery *recovery, const struct journal_entry *entry, const char *payload)
-{
-	recovery->store->names_changed = true;
-	if (recovery->store->changed_at == 0)
-		recovery->store->changed_at = 1;
-	return users_restore_name(
-		recovery->rooms->users, (struct text){ payload, entry->len }, entry->uid, 0);
-}
-
-static int replay_entry(void *userdata, const struct journal_entry *entry, const char *payload)
-{
-	struct recovery *recovery = userdata;
-	struct restored *restored;
-
-	if (entry->kind == JOURNAL_ROOM)
-		return replay_room(recovery, entry, payload);
-	if (entry->kind == JOURNAL_NAME)
-		return replay_name(recovery, entry, payload);
-	restored = recovery_find(recovery, entry->room);
-	if (!restored)
-		return 0; /* it went later, and the catalog knows that */
-	restored->is_changed = true;
-	switch (entry->kind) {
-	case JOURNAL_RECORDS:
-		return replay_records(recovery, restored, entry, payload);
-	case JOURNAL_VALUE:
-		return replay_value(recovery, restored, entry, payload);
-	case JOURNAL_MARK:
-		return room_take_mark(recovery, restored->room, entry->uid, entry->seq);
-	default: /* JOURNAL_GONE */
-		recovery_forget(recovery, restored);
-		return 0;
-	}
 }
 
 /* ---- all of it ---- */
-
-static bool segment_is_known(void *userdata, uint64_t room, uint32_t number)
-{
-	struct restored *restored = recovery_find(userdata, room);
-
-	return restored && number >= restored->stored->oldest_file &&
-	       number <= restored->stored->file_number;
-}
 
 typedef int restored_fn(struct recovery *recovery, struct restored *restored);
 
@@ -472,6 +348,21 @@ static int each_open(struct recovery *recovery, struct restored *restored)
 	return 0;
 }
 
+/* What may be missing at the end of a log nobody can tell: each is another one from now on. */
+static int each_rename(struct recovery *recovery, struct restored *restored)
+{
+	restored->room->id = restored->stored->id ^ recovery->store->incarnation;
+	return 0;
+}
+
+static void recovery_rename_logs(struct recovery *recovery)
+{
+	randombytes_buf(&recovery->store->incarnation, sizeof recovery->store->incarnation);
+	(void)recovery_each(recovery, each_rename);
+	recovery->store->changed_at = 1; /* a checkpoint is due */
+	trace(TRACE_WARNING, "each log has another identity: readers that come back get it whole");
+}
+
 static void recovery_free(struct recovery *recovery)
 {
 	struct table_link *link;
@@ -481,110 +372,139 @@ static void recovery_free(struct recovery *recovery)
 			table_remove(&recovery->by_id, link);
 			free(container_of(link, struct restored, link));
 		}
+	for (size_t i = 0; i < recovery->dropped.n_slots; i++)
+		while ((link = table_at(&recovery->dropped, i))) {
+			table_remove(&recovery->dropped, link);
+			free(container_of(link, struct dropped, link));
+		}
 	table_deinit(&recovery->by_id);
+	table_deinit(&recovery->dropped);
 }
 
-static int recovery_read_catalog(struct recovery *recovery, uint64_t *ret_generation)
+/* Open the catalog. One that is not there is made if nothing else is. *ret_is_new: there is none to
+ * be read, and none is made for who only looks. */
+static int recovery_open_catalog(struct recovery *recovery, struct catalog *catalog,
+	bool *ret_is_new, char why[static CATALOG_WHY_MAX])
 {
-	char why[CATALOG_WHY_MAX] = "its rows do not fit together";
-	struct catalog catalog;
+	const struct store *store = recovery->store;
 	int r;
 
-	r = catalog_open(&catalog, recovery->store->path, recovery->store->is_inspected, why);
-	if (r == 0) {
-		r = catalog_read(&catalog, &reader, recovery, ret_generation, why);
+	*ret_is_new = false;
+	r = catalog_open(
+		catalog, store->path, store->is_inspected ? CATALOG_INSPECT : CATALOG_WRITE, why);
+	if (r != CATALOG_E_ABSENT)
+		return r;
+	r = recovery_has_files(recovery);
+	if (r < 0)
+		return r;
+	if (r > 0)
+		return CATALOG_E_ABSENT;
+	*ret_is_new = store->is_inspected;
+	return store->is_inspected ? 0 : catalog_open(catalog, store->path, CATALOG_CREATE, why);
+}
+
+static int recovery_read_catalog(struct recovery *recovery)
+{
+	char why[CATALOG_WHY_MAX] = CATALOG_NAME ": its rows do not fit together";
+	struct store *store = recovery->store;
+	struct catalog catalog;
+	bool is_new;
+	int r;
+
+	r = recovery_open_catalog(recovery, &catalog, &is_new, why);
+	store->catalog = (struct catalog_journal){ .generation = 1 };
+	recovery->format = CATALOG_FORMAT_DROPPED;
+	if (r == 0 && !is_new) {
+		recovery->format = catalog.format;
+		r = catalog_check(&catalog, why);
+		if (r == 0)
+			r = catalog_read_journal(&catalog, &store->catalog, why);
+		store->incarnation = store->catalog.incarnation;
+		if (r == 0)
+			r = catalog_read(&catalog, &reader, recovery, why);
 		catalog_close(&catalog);
 	}
 	if (r > 0) {
-		trace(TRACE_ERROR, "can not use the state in %s: %s", recovery->store->path, why);
+		trace(TRACE_ERROR, "cannot use the state in %s: %s%s%s", store->path, why,
+			r == CATALOG_E_FORMAT || r == CATALOG_E_FULL ? "" : RECOVERY_REMEDY,
+			r == CATALOG_E_FORMAT || r == CATALOG_E_FULL ? "" : store->path);
 		return STORE_E_STATE;
 	}
 	return r;
 }
 
-static int recovery_read_journal(struct recovery *recovery, uint64_t generation)
+/* From now on there is a journal, and the catalog says so: if it is gone at the next start, what
+ * was in it is missed. Without space for that the broker starts, and says so when it is spoken in.
+ */
+static void recovery_open_journal(struct recovery *recovery)
 {
-	char why[JOURNAL_WHY_MAX] = "the journal does not fit what it is about";
 	struct store *store = recovery->store;
-	struct journal_replayed replayed;
-	int r;
+	struct catalog_journal journal = store->catalog;
+	char why[CATALOG_WHY_MAX];
+	struct catalog catalog;
 
-	r = journal_replay(recovery->dir, generation, replay_entry, recovery, &replayed, why);
-	if (r > 0) {
-		trace(TRACE_ERROR, "can not use the state in %s: %s", store->path, why);
-		return STORE_E_STATE;
-	}
-	if (r < 0)
-		return r;
-	if (replayed.n_files == 0)
-		replayed.generation = generation - 1;
-	journal_init(&store->journal, -1, replayed.generation, replayed.len);
-	if (replayed.n_bytes > 0 && !store->is_inspected)
-		trace(TRACE_INFO, "replayed entries=%lu bytes=%lu records=%lu",
-			(unsigned long)replayed.n_entries, (unsigned long)replayed.n_bytes,
-			(unsigned long)recovery->n_records);
-	return 0;
+	if (journal.state != CATALOG_JOURNAL_CLOSED)
+		return;
+	if (store->journal.generation + 1 == journal.generation &&
+		journal_create(&store->journal, recovery->dir) < 0)
+		return;
+	journal.state = CATALOG_JOURNAL_OPEN;
+	if (catalog_open(&catalog, store->path, CATALOG_WRITE, why))
+		return;
+	if (catalog_begin(&catalog) == 0 && catalog_set_journal(&catalog, &journal) == 0 &&
+		catalog_commit(&catalog) == 0)
+		store->catalog = journal;
+	catalog_close(&catalog);
 }
 
 static int recovery_read(struct recovery *recovery)
 {
-	uint64_t generation;
+	struct store *store = recovery->store;
 	int r;
 
-	r = recovery_read_catalog(recovery, &generation);
-	if (r)
-		return r;
-	r = recovery_each(recovery, each_settle);
-	if (r)
-		return r;
-	r = recovery_read_journal(recovery, generation);
+	r = recovery_read_catalog(recovery);
+	if (r == 0)
+		r = recovery_each(recovery, each_settle);
+	if (r == 0)
+		r = recovery_replay(recovery);
+	if (r == 0)
+		r = recovery_check_files(recovery);
 	if (r)
 		return r;
 	(void)recovery_each(recovery, each_open);
-	if (recovery->store->changed_at > 0)
-		recovery->store->changed_at = 1; /* it is due */
-	if (recovery->store->is_inspected)
+	if (recovery->is_log_lost)
+		recovery_rename_logs(recovery);
+	if (store->changed_at > 0)
+		store->changed_at = 1; /* it is due */
+	store->n_lost = recovery->n_lost;
+	if (store->is_inspected)
 		return recovery->n_damaged > 0 ? STORE_E_DAMAGED : 0;
-	if (recovery->has_forgotten)
-		return 0; /* their files go with the next checkpoint, when the catalog knows */
-	r = archive_clean(recovery->dir, segment_is_known, recovery);
-	return r < 0 ? r : 0;
+	recovery_open_journal(recovery);
+	store->generation = store->journal.generation;
+	return 0;
 }
 
 /* The directory is ours alone, and nobody else uses it. Returns 0, an outcome or -errno. */
-static int directory_take(struct store *store)
+static int recovery_take_directory(struct recovery *recovery)
 {
-	struct stat statbuf;
-	int dir;
+	struct store *store = recovery->store;
+	char why[STATE_LOCK_WHY_MAX];
+	const char *network;
+	int r;
 
-	if (!store->is_inspected && mkdir(store->path, 0700) < 0 && errno != EEXIST)
-		return -errno;
-	dir = open(store->path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	if (dir < 0)
-		return -errno;
-	store->lock = dir; /* it is locked itself */
-	if (fstat(dir, &statbuf) < 0)
-		return -errno;
-	if (statbuf.st_uid != geteuid()) {
-		trace(TRACE_ERROR, "can not use %s: it belongs to uid %u", store->path,
-			statbuf.st_uid);
-		return STORE_E_FOREIGN;
-	}
-	if (statbuf.st_mode & 022) {
-		trace(TRACE_ERROR, "can not use %s: others may write to it, mode %04o; chmod 700",
-			store->path, statbuf.st_mode & 07777);
-		return STORE_E_FOREIGN;
-	}
-	if (flock(dir, LOCK_EX | LOCK_NB) < 0) {
-		trace(TRACE_ERROR, "can not use %s: %s", store->path,
-			store->is_inspected
-				? "a broker does; stop it first"
-				: "another broker does; say another --state, or --ephemeral");
-		return STORE_E_HELD;
-	}
-	if (!store->is_inspected && mkdirat(dir, ARCHIVE_DIR, 0700) < 0 && errno != EEXIST)
-		return -errno;
-	return 0;
+	r = state_lock_take(&store->lock, store->path, store->is_inspected, why);
+	if (r)
+		trace(TRACE_ERROR, "cannot use the state in %s: %s", store->path, why);
+	if (r > 0)
+		return r == STATE_LOCK_E_HELD ? STORE_E_HELD : STORE_E_FOREIGN;
+	recovery->dir = store->lock.dir;
+	network = r == 0 && !store->is_inspected ? state_lock_network(&store->lock) : NULL;
+	if (network)
+		trace(TRACE_WARNING,
+			"the state directory %s is on a network file system, %s: its server must "
+			"keep fcntl locks and synced writes",
+			store->path, network);
+	return r;
 }
 
 int recover(struct store *store)
@@ -594,18 +514,22 @@ int recover(struct store *store)
 	int r;
 
 	table_init(&recovery.by_id);
+	table_init(&recovery.dropped);
 	store->is_recovering = true;
-	r = directory_take(store);
-	recovery.dir = store->lock;
-	if (r == 0)
+	r = recovery_take_directory(&recovery);
+	if (r == 0) {
 		r = recovery_read(&recovery);
+		if (r < 0)
+			trace(TRACE_ERROR, "cannot use the state in %s: %s", store->path,
+				strerror(-r));
+	}
 	if (r == 0 && !store->is_inspected)
-		trace(TRACE_INFO, "state directory=%s rooms=%lu bytes=%lu damaged=%lu ms=%lu",
+		trace(TRACE_INFO,
+			"state directory=%s rooms=%lu bytes=%lu damaged=%lu lost=%lu ms=%lu",
 			store->path, (unsigned long)recovery.by_id.n_links,
 			(unsigned long)store->rooms->log_bytes, (unsigned long)recovery.n_damaged,
+			(unsigned long)recovery.n_lost,
 			(unsigned long)((broker_clock() - start) / 1000000));
-	else if (r < 0)
-		trace(TRACE_ERROR, "can not use the state in %s: %s", store->path, strerror(-r));
 	store->is_recovering = false;
 	recovery_free(&recovery);
 	return r;

@@ -238,9 +238,11 @@ void store_flush(struct store *store)
 
 /* The file that the last batch went to has nothing of before it that is not in the others:
  * they can go when what is there now is where it belongs. */
-static void store_checkpoint(struct store *store)
+static void store_checkpoint(
+	struct store *store, uint64_t generation, enum catalog_journal_state state)
 {
-	struct checkpoint *checkpoint = checkpoint_new(store, store->generation);
+	struct checkpoint *checkpoint = checkpoint_new(
+		store, &(struct catalog_journal){ generation, state, store->incarnation });
 
 	if (!checkpoint) {
 		store->retry_at = store->rooms->users->now + STORE_RETRY_NS;
@@ -292,7 +294,7 @@ static void writer_dispatch(struct store *store)
 			store_fail(store, batch, r);
 		batch_free(batch);
 		if (r == 0 && is_new && !store->checkpoint)
-			store_checkpoint(store);
+			store_checkpoint(store, store->generation, CATALOG_JOURNAL_OPEN);
 		store_wake(store);
 	}
 }
@@ -329,7 +331,7 @@ void store_dispatch(struct store *store)
 static void store_prepare(
 	struct store *store, struct rooms *rooms, struct errands *errands, const char *path)
 {
-	*store = (struct store){ .rooms = rooms, .path = path, .lock = -1, .dir = -1 };
+	*store = (struct store){ .rooms = rooms, .path = path, .lock = { -1, -1 }, .dir = -1 };
 	store->building = 1;
 	store->writer.fd = store->keeper.fd = -1;
 	cache_init(&store->cache, store, errands);
@@ -410,8 +412,7 @@ static void store_finish(struct store *store)
 		return;
 	}
 	if (store->changed_at > 0 && !store->error) {
-		store->generation++;
-		store_checkpoint(store);
+		store_checkpoint(store, store->generation + 1, CATALOG_JOURNAL_CLOSED);
 		(void)store_await(store, broker_clock() + STORE_LAST_NS);
 	}
 	store->closing.work = close_work;
@@ -462,8 +463,6 @@ void store_deinit(struct store *store)
 	/* what is stuck in the disk stays until the exit, with what it has in hand */
 	(void)worker_deinit(&store->keeper, STORE_LAST_NS);
 	(void)worker_deinit(&store->writer, STORE_LAST_NS);
-	if (store->lock >= 0)
-		close(store->lock);
-	store->lock = -1;
+	state_lock_release(&store->lock);
 	store->path = NULL;
 }

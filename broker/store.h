@@ -15,9 +15,11 @@
 #include <stdint.h>
 
 #include "broker/cache.h"
+#include "broker/catalog.h"
 #include "broker/journal.h"
 #include "broker/list.h"
 #include "broker/notes.h"
+#include "broker/state_lock.h"
 #include "broker/stored.h"
 #include "broker/worker.h"
 
@@ -46,7 +48,11 @@ struct session;
 struct store {
 	const char *path; /* the directory; borrowed. NULL: nothing is stored */
 	bool is_inspected, is_recovering;
-	int lock; /* of it, held; -1 when not */
+	struct state_lock lock;         /* of it */
+	struct catalog_journal catalog; /* what the catalog says of the journal */
+	uint64_t incarnation; /* what it is to say: the wire's identity of a log is that of the
+			       * disk, exclusive or this */
+	bool has_dropped;     /* the catalog names rooms whose files are gone now */
 	struct rooms *rooms;
 	struct worker writer, keeper; /* of the journal; of checkpoints */
 	struct journal journal;       /* the writer's */
@@ -73,6 +79,7 @@ struct store {
 	uint64_t changed_at;           /* since when there is something for one; 0: there is not */
 	uint64_t retry_at;             /* the last one failed */
 	int error;                     /* the last batch could not be stored: 0 or -errno */
+	uint64_t n_lost;               /* records that were found to be damaged at the start */
 	uint64_t n_batches, n_bytes, n_failed, n_checkpoints; /* since the start */
 };
 

@@ -204,7 +204,7 @@ void store_adopt(struct store *store, struct room *room, struct stored *stored)
 	list_init(&stored->changed_link);
 	stored->room = room;
 	stored->n_refs = 1;
-	stored->id = room->id;
+	stored->id = room->id ^ store->incarnation;
 	stored->oldest_file = stored->file_number = room->log.oldest_number;
 	stored->cache = &store->cache;
 	/* nothing of it is taken from memory before it is known what is in files */

@@ -68,16 +68,18 @@ const char *find_file(const struct broker *broker, const char *directory, const 
 {
 	static char path[512];
 	DIR *stream = opendir(broker_path(broker, directory));
+	char name[256] = "";
 	struct dirent *found;
 
 	assert_non_null(stream);
 	while ((found = readdir(stream)))
-		if (found->d_name[0] != '.' && !strncmp(found->d_name, start, strlen(start)))
-			break;
-	if (!found)
-		fail_msg("no file %s in %s", start, directory);
-	snprintf(path, sizeof path, "%s/%s", broker_path(broker, directory), found->d_name);
+		if (found->d_name[0] != '.' && !strncmp(found->d_name, start, strlen(start)) &&
+			strcmp(found->d_name, name) > 0)
+			snprintf(name, sizeof name, "%s", found->d_name);
 	closedir(stream);
+	if (!name[0])
+		fail_msg("no file %s in %s", start, directory);
+	snprintf(path, sizeof path, "%s/%s", broker_path(broker, directory), name);
 	return path;
 }
 

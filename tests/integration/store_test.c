@@ -395,141 +395,6 @@ static void test_read_only(void **state)
 	assert_int_equal(umount(mounted), 0);
 }
 
-/* ---- a state that is not as it was left ---- */
-
-/* The name of the one file in the directory that starts with START. */
-/* A byte of a segment's header, and one of each part of a record: its room begins behind it, and
- * the others have everything. */
-static void test_damaged_segment(void **state)
-{
-	static const long offsets[] = { 0, 8, 16, 24, 28, 32, 60, 64, 68, 72, 100, 111 };
-
-	struct broker *broker = broker_new();
-	char old[160], directory[96];
-
-	snprintf(directory, sizeof directory, "%s", broker_path(broker, "state"));
-	for (size_t i = 0; i < ARRAY_LEN(offsets); i++) {
-		struct raw *raw;
-
-		stored_spawn(broker, NULL, NULL);
-		raw = raw_hello(broker, "name=t3ster");
-		raw_send(raw, "#1 SAY room\none");
-		raw_expect(raw, "#1 * 1");
-		broker_stop(broker);
-		flip(find_file(broker, "state/rooms", ""), offsets[i]);
-		stored_spawn(broker, NULL, NULL);
-		assert_int_equal(
-			broker_count(broker, "damaged room=room segment=1 first=1 next=2"), i + 1);
-		raw = raw_hello(broker, "name=t3ster");
-		raw_send(raw, "#2 SAY room\ntwo");
-		raw_expect(raw, "#2 * 2");
-		raw_send(raw, "#j JOIN room since=1");
-		raw_expect(raw, "#j * 1 first=2 ~");
-		raw_expect(raw, "GAP room 1 1 retention");
-		raw_expect(raw, "MSG room 2 ~\ntwo");
-		assert_int_equal(directory_count(broker_path(broker, "state/damaged")), 1);
-		broker_stop(broker);
-		stored_spawn(broker, NULL, NULL);
-		assert_int_equal(broker_count(broker, "damaged room"), i + 1);
-		broker_stop(broker);
-		snprintf(old, sizeof old, "%s.%zu", directory, i);
-		assert_int_equal(rename(directory, old), 0);
-	}
-}
-
-/* What the journal has behind a byte that is not as it was is void; nothing of it comes back
- * when it is written on. */
-static void test_damaged_journal(void **state)
-{
-	struct broker *broker = stored_start();
-	struct raw *raw = raw_hello(broker, "name=t3ster");
-	char path[512];
-
-	for (unsigned i = 1; i <= 3; i++) {
-		raw_send(raw, "#s SAY room\n%u", i);
-		raw_expect(raw, "#s * %u", i);
-	}
-	broker_kill9(broker);
-	snprintf(path, sizeof path, "%s", find_file(broker, "state", "journal-"));
-	/* behind the entries of the name, 32 + 6, and the room, 32 + 16 + 4, and the first record's
-	 * header */
-	flip(path, 512 + 40 + 56 + 32 + 20);
-	stored_spawn(broker, NULL, NULL);
-	assert_int_equal(broker_count(broker, "replayed entries=2 "), 1);
-	raw = raw_hello(broker, "name=t3ster");
-	raw_send(raw, "#1 SAY room\nanew");
-	raw_expect(raw, "#1 * 1");
-	restart(broker);
-	raw = raw_hello(broker, "name=t3ster");
-	raw_send(raw, "#p PAST room");
-	raw_expect(raw, "#p + MSG room 1 ~\nanew");
-	raw_expect(raw, "#p * 1");
-	broker_stop(broker);
-}
-
-/* What is of another version, or in another's hands, is left alone. */
-static void test_not_ours(void **state)
-{
-	struct broker *broker = stored_start(), *other = broker_new();
-	struct raw *raw = raw_hello(broker, "name=t3ster");
-	char directory[96], path[512];
-
-	snprintf(directory, sizeof directory, "%s", broker_path(broker, "state"));
-	raw_send(raw, "#1 SAY room\none");
-	raw_expect(raw, "#1 * 1");
-	broker_spawn_here(other, "--state", directory);
-	broker_expect_exit(other, 75);
-	broker_expect(other, "another broker does");
-	broker_kill9(broker);
-	raw_close_all();
-	snprintf(path, sizeof path, "%s", find_file(broker, "state", "journal-"));
-	flip(path, 6);
-	broker_spawn_here(other, "--state", directory);
-	broker_expect_exit(other, 65);
-	broker_expect(other, "is of another version");
-	flip(path, 6);
-	chmod(directory, 0770);
-	broker_spawn_here(other, "--state", directory);
-	broker_expect_exit(other, 73);
-	broker_expect(other, "others may write to it, mode 0770; chmod 700");
-	chmod(directory, 0700);
-	file_write(
-		broker_path(broker, "state/state.db"), "not a data base, but long enough for one");
-	broker_spawn_here(other, "--state", directory);
-	broker_expect_exit(other, 65);
-	broker_spawn_here(other, "--state", "/nowhere/at/all");
-	broker_expect_exit(other, 71);
-	broker_expect(other, "No such file");
-}
-
-/* A text that looks like an entry, or like records, is a text. */
-static void test_body_is_an_entry(void **state)
-{
-	struct broker *broker = stored_start();
-	struct raw *raw = raw_hello(broker, "name=t3ster");
-	static char frame[4096], stored[4096];
-	int n, fd;
-
-	raw_send(raw, "#1 SAY room\nfirst");
-	raw_expect(raw, "#1 * 1");
-	/* what the journal has so far, as a message */
-	fd = open(find_file(broker, "state", "journal-"), O_RDONLY | O_CLOEXEC);
-	assert_true(fd >= 0);
-	assert_int_equal(pread(fd, stored, 1024, 0), 1024);
-	close(fd);
-	n = snprintf(frame, sizeof frame, "#2 SAY room\n");
-	memcpy(frame + n, stored, 1024);
-	raw_send_bytes(raw, frame, (size_t)n + 1024);
-	raw_expect(raw, "#2 * 2");
-	restart(broker);
-	raw = raw_hello(broker, "name=t3ster");
-	raw_send(raw, "#p PAST room");
-	raw_expect(raw, "#p + MSG room 1 ~\nfirst");
-	raw_expect(raw, "#p + MSG room 2 ~");
-	raw_expect(raw, "#p * 2");
-	broker_stop(broker);
-}
-
 /* Retention takes files, too; a room that goes takes all of its own. */
 static void test_retention(void **state)
 {
@@ -697,7 +562,7 @@ static void test_usual_place(void **state)
 	/* one broker at a time, and the other is told what to do */
 	other = broker_new();
 	home_spawn(other, home, set);
-	broker_expect(other, "another broker does; say another --state, or --ephemeral");
+	broker_expect(other, "uses it; choose another --state, or --ephemeral");
 	broker_expect_exit(other, 75);
 	broker_stop(broker);
 	home_spawn(broker, home, set);
@@ -728,10 +593,6 @@ int main(void)
 		TEST(test_checkpoint_fails),
 		TEST(test_full_disk),
 		TEST(test_read_only),
-		TEST(test_damaged_segment),
-		TEST(test_damaged_journal),
-		TEST(test_not_ours),
-		TEST(test_body_is_an_entry),
 		TEST(test_retention),
 		TEST(test_stop_while_it_hangs),
 		TEST(test_inspect),

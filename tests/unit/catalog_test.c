@@ -87,24 +87,30 @@ static int take_name(void *userdata, struct text name, uid_t uid, uint64_t used_
 		(unsigned long)used_at);
 }
 
-static void expect_all_when(bool is_inspected, const char *wanted)
+static int take_dropped(void *userdata, uint64_t room)
 {
-	static const struct catalog_reader reader = { take_room, take_segment, take_publisher,
-		take_mark, take_value, take_name };
+	return note(userdata, "dropped %lu\n", (unsigned long)room);
+}
+
+static const struct catalog_reader reader = { take_room, take_segment, take_publisher, take_mark,
+	take_value, take_name, take_dropped };
+
+static void expect_all_when(enum catalog_mode mode, const char *wanted)
+{
 	struct reading reading = { .len = 0 };
 	char why[CATALOG_WHY_MAX];
 	struct catalog catalog;
-	uint64_t generation;
 
-	assert_int_equal(catalog_open(&catalog, directory, is_inspected, why), 0);
-	assert_int_equal(catalog_read(&catalog, &reader, &reading, &generation, why), 0);
+	assert_int_equal(catalog_open(&catalog, directory, mode, why), 0);
+	assert_int_equal(catalog_check(&catalog, why), 0);
+	assert_int_equal(catalog_read(&catalog, &reader, &reading, why), 0);
 	catalog_close(&catalog);
 	assert_string_equal(reading.text, wanted);
 }
 
 static void expect_all(const char *wanted)
 {
-	expect_all_when(false, wanted);
+	expect_all_when(CATALOG_WRITE, wanted);
 }
 
 static void put_all(struct catalog *catalog, uint64_t last)
@@ -138,7 +144,7 @@ static void test_values(void **state)
 	char why[CATALOG_WHY_MAX];
 	struct catalog catalog;
 
-	assert_int_equal(catalog_open(&catalog, directory, false, why), 0);
+	assert_int_equal(catalog_open(&catalog, directory, CATALOG_CREATE, why), 0);
 	put_all(&catalog, 20);
 	assert_int_equal(catalog_begin(&catalog), 0);
 	for (size_t i = 0; i < ARRAY_LEN(values); i++)
@@ -148,7 +154,7 @@ static void test_values(void **state)
 	expect_all("room 7 room owner=1000 next=3\nsegment 7 2 used=50 time=10 last=20\n"
 		   "mark 7 1001 2\nvalue 7 a=x by b0b 1001 of=bob 1001 version=4\n"
 		   "value 7 topic=so much by al1ce 1000 1000 version=5\n");
-	assert_int_equal(catalog_open(&catalog, directory, false, why), 0);
+	assert_int_equal(catalog_open(&catalog, directory, CATALOG_CREATE, why), 0);
 	assert_int_equal(catalog_begin(&catalog), 0);
 	assert_int_equal(catalog_drop_values(&catalog, 7), 0);
 	assert_int_equal(catalog_put_value(&catalog, 7, &values[1]), 0);
@@ -156,14 +162,17 @@ static void test_values(void **state)
 	/* with the room all goes */
 	assert_int_equal(catalog_begin(&catalog), 0);
 	assert_int_equal(catalog_drop_room(&catalog, 7), 0);
-	catalog_give_up(&catalog);
-	catalog_close(&catalog);
+	catalog_close(&catalog); /* which takes back what was not committed */
 	expect_all("room 7 room owner=1000 next=3\nsegment 7 2 used=50 time=10 last=20\n"
 		   "mark 7 1001 2\nvalue 7 a=x by b0b 1001 of=bob 1001 version=4\n");
-	assert_int_equal(catalog_open(&catalog, directory, false, why), 0);
+	assert_int_equal(catalog_open(&catalog, directory, CATALOG_CREATE, why), 0);
 	assert_int_equal(catalog_begin(&catalog), 0);
 	assert_int_equal(catalog_drop_room(&catalog, 7), 0);
 	assert_int_equal(catalog_commit(&catalog), 0);
+	catalog_close(&catalog);
+	expect_all("dropped 7\n");
+	assert_int_equal(catalog_open(&catalog, directory, CATALOG_CREATE, why), 0);
+	assert_int_equal(catalog_clear_dropped(&catalog), 0);
 	catalog_close(&catalog);
 	expect_all("");
 }
@@ -190,23 +199,32 @@ static void expect_int_in_file(const char *sql, int wanted)
 	sqlite3_close(db);
 }
 
-/* The format before had no values, and did not know when a segment ends. */
+#define WITHOUT_CRC                                                                                \
+	"ALTER TABLE room DROP COLUMN crc; ALTER TABLE segment DROP COLUMN crc;"                   \
+	"ALTER TABLE publisher DROP COLUMN crc; ALTER TABLE mark DROP COLUMN crc;"                 \
+	"ALTER TABLE name DROP COLUMN crc; ALTER TABLE journal DROP COLUMN crc;"
+
+/* The oldest format had no values, did not know when a segment ends, nor what was dropped. */
 static void test_format_before(void **state)
 {
 	char why[CATALOG_WHY_MAX];
 	struct catalog catalog;
 
-	assert_int_equal(catalog_open(&catalog, directory, false, why), 0);
+	assert_int_equal(catalog_open(&catalog, directory, CATALOG_CREATE, why), 0);
 	put_all(&catalog, 20);
 	catalog_close(&catalog);
-	run_sql("DROP TABLE value; ALTER TABLE segment DROP COLUMN last; PRAGMA user_version=2;");
+	run_sql("DROP TABLE value; ALTER TABLE segment DROP COLUMN last;" WITHOUT_CRC
+		"ALTER TABLE journal DROP COLUMN state; ALTER TABLE journal DROP COLUMN "
+		"incarnation;"
+		"DROP TABLE dropped; PRAGMA user_version=2;");
 	for (int i = 0; i < 2; i++) /* who only looks changes nothing */
-		expect_all_when(true, "room 7 room owner=1000 next=3\n"
-				      "segment 7 2 used=50 time=10 last=0\nmark 7 1001 2\n");
+		expect_all_when(CATALOG_INSPECT,
+			"room 7 room owner=1000 next=3\n"
+			"segment 7 2 used=50 time=10 last=0\nmark 7 1001 2\n");
 	expect_int_in_file("PRAGMA user_version", 2);
 	expect_all("room 7 room owner=1000 next=3\nsegment 7 2 used=50 time=10 last=0\n"
 		   "mark 7 1001 2\n");
-	assert_int_equal(catalog_open(&catalog, directory, false, why), 0);
+	assert_int_equal(catalog_open(&catalog, directory, CATALOG_CREATE, why), 0);
 	put_all(&catalog, 30);
 	catalog_close(&catalog);
 	expect_all("room 7 room owner=1000 next=3\nsegment 7 2 used=50 time=10 last=30\n"
@@ -218,20 +236,88 @@ static void test_other_formats(void **state)
 	static const struct {
 		const char *sql, *why;
 	} table[] = {
-		{ "PRAGMA user_version=4", "of another version" },
+		{ "PRAGMA user_version=5", "of another version" },
 		{ "PRAGMA user_version=1", "of another version" },
 		{ "PRAGMA application_id=1", "not a file of chat-broker" },
 	};
 	char why[CATALOG_WHY_MAX];
 	struct catalog catalog;
 
-	assert_int_equal(catalog_open(&catalog, directory, false, why), 0);
+	assert_int_equal(catalog_open(&catalog, directory, CATALOG_CREATE, why), 0);
 	catalog_close(&catalog);
 	for (size_t i = 0; i < ARRAY_LEN(table); i++) {
 		run_sql(table[i].sql);
-		assert_int_equal(catalog_open(&catalog, directory, false, why), CATALOG_E_FORMAT);
+		assert_int_equal(
+			catalog_open(&catalog, directory, CATALOG_CREATE, why), CATALOG_E_FORMAT);
 		assert_non_null(strstr(why, table[i].why));
 	}
+}
+
+static void expect_damaged(const char *why_wanted)
+{
+	struct reading reading = { .len = 0 };
+	struct catalog_journal journal;
+	char why[CATALOG_WHY_MAX] = "";
+	struct catalog catalog;
+	int r;
+
+	assert_int_equal(catalog_open(&catalog, directory, CATALOG_INSPECT, why), 0);
+	r = catalog_read_journal(&catalog, &journal, why);
+	if (r == 0)
+		r = catalog_read(&catalog, &reader, &reading, why);
+	catalog_close(&catalog);
+	assert_int_equal(r, CATALOG_E_DAMAGED);
+	assert_non_null(strstr(why, why_wanted));
+}
+
+/* SQLite does not notice another number in a row; its CRC does. */
+static void test_changed_rows(void **state)
+{
+	static const char *const changes[] = {
+		"UPDATE room SET next=4",
+		"UPDATE room SET key=CAST('rooM' AS BLOB)",
+		"UPDATE segment SET used=51",
+		"UPDATE mark SET seq=3",
+		"UPDATE journal SET generation=7",
+		"UPDATE journal SET crc=1",
+	};
+	static const char *const back[] = { "UPDATE room SET next=3",
+		"UPDATE room SET key=CAST('room' AS BLOB)", "UPDATE segment SET used=50",
+		"UPDATE mark SET seq=2", "UPDATE journal SET generation=5", "" };
+	char why[CATALOG_WHY_MAX];
+	struct catalog catalog;
+
+	assert_int_equal(catalog_open(&catalog, directory, CATALOG_CREATE, why), 0);
+	put_all(&catalog, 20);
+	assert_int_equal(catalog_set_journal(
+				 &catalog, &(struct catalog_journal){ 5, CATALOG_JOURNAL_OPEN, 9 }),
+		0);
+	catalog_close(&catalog);
+	for (size_t i = 0; i < ARRAY_LEN(changes); i++) {
+		run_sql(changes[i]);
+		expect_damaged("a row is damaged");
+		run_sql(back[i]);
+	}
+}
+
+/* One that is only looked at is not made, and is not changed. */
+static void test_absent(void **state)
+{
+	char why[CATALOG_WHY_MAX];
+	struct catalog catalog;
+	FILE *empty;
+
+	assert_int_equal(catalog_open(&catalog, directory, CATALOG_INSPECT, why), CATALOG_E_ABSENT);
+	assert_int_equal(catalog_open(&catalog, directory, CATALOG_WRITE, why), CATALOG_E_ABSENT);
+	assert_int_equal(access(file, F_OK), -1);
+	empty = fopen(file, "w");
+	assert_non_null(empty);
+	fclose(empty);
+	assert_int_equal(catalog_open(&catalog, directory, CATALOG_INSPECT, why), CATALOG_E_ABSENT);
+	assert_int_equal(catalog_open(&catalog, directory, CATALOG_WRITE, why), CATALOG_E_ABSENT);
+	assert_int_equal(catalog_open(&catalog, directory, CATALOG_CREATE, why), 0);
+	catalog_close(&catalog);
+	expect_all("");
 }
 
 int main(void)
@@ -240,6 +326,8 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_values, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_format_before, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_other_formats, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_changed_rows, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_absent, setup, teardown),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
