@@ -321,6 +321,13 @@ static void survey_records(struct archive_survey *survey, size_t len)
 	struct text line, target;
 	struct frame frame;
 
+	survey->len = (uint32_t)len;
+	survey->walked_next = image->first;
+	while (record_next(&at, end, &line) == 0)
+		survey->walked_next++;
+	if (at != end)
+		survey->walked_next = 0;
+	at = survey->data;
 	if (record_next(&at, end, &line) || frame_parse(&frame, line) || frame.n_words < 5 ||
 		frame.word[1].len > TARGET_LEN_MAX)
 		return;

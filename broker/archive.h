@@ -75,7 +75,9 @@ struct archive_survey {
 	struct archive_people people;
 	char target[TARGET_LEN_MAX + 1]; /* of its records */
 	char *data;                      /* of the image, owned; to be freed */
-	bool is_empty;                   /* no record was ever written to it */
+	uint32_t len;                    /* of all that the file has, good or not */
+	uint64_t walked_next; /* number after the last record, if lengths lead to LEN; else 0 */
+	bool is_empty;        /* no record was ever written to it */
 };
 
 /* Look at a file that the catalog does not know. Returns 0, ARCHIVE_E_BROKEN or ARCHIVE_E_FORMAT

@@ -90,6 +90,7 @@ static const char *const statements[] = {
 	[CATALOG_DROP_PUBLISHERS] = "DELETE FROM publisher WHERE room=?1 AND seq<?2",
 	[CATALOG_PUT_MARK] = "INSERT OR REPLACE INTO mark VALUES(?1,?2,?3,?4)",
 	[CATALOG_DROP_ROOM] = "DELETE FROM room WHERE id=?1",
+	[CATALOG_DROP_KEY] = "DELETE FROM room WHERE key=?1",
 	[CATALOG_NOTE_DROPPED] = "INSERT OR IGNORE INTO dropped VALUES(?1)",
 	[CATALOG_CLEAR_DROPPED] = "DELETE FROM dropped",
 	[CATALOG_DROP_NAMES] = "DELETE FROM name",
@@ -313,6 +314,37 @@ void catalog_close(struct catalog *catalog)
 	*catalog = (struct catalog){ .db = NULL };
 }
 
+int catalog_copy_to(const char *directory, const char *target, char why[static CATALOG_WHY_MAX])
+{
+	struct catalog catalog = { .db = NULL };
+	sqlite3_stmt *statement = NULL;
+	char path[PATH_MAX], to[PATH_MAX];
+	int step, r;
+
+	snprintf(path, sizeof path, "%s/" CATALOG_NAME, directory);
+	snprintf(to, sizeof to, "%s/" CATALOG_NAME, target);
+	/* without a transaction that was cut off SQLite can say what is there */
+	r = catalog_connect(&catalog, path, CATALOG_INSPECT, why);
+	if (r == 0 && sqlite3_exec(catalog.db, "SELECT count(*) FROM sqlite_schema", NULL, NULL,
+			      NULL) != SQLITE_OK) {
+		catalog_close(&catalog);
+		r = catalog_open(&catalog, directory, CATALOG_INSPECT, why);
+	}
+	if (r)
+		return r;
+	if (sqlite3_prepare_v2(catalog.db, "VACUUM INTO ?1", -1, &statement, NULL) != SQLITE_OK) {
+		r = catalog_fail(&catalog, why);
+	} else {
+		sqlite3_bind_text(statement, 1, to, -1, SQLITE_STATIC);
+		step = sqlite3_step(statement);
+		if (step != SQLITE_DONE)
+			r = catalog_fail(&catalog, why);
+	}
+	sqlite3_finalize(statement);
+	catalog_close(&catalog);
+	return r;
+}
+
 /* ---- reading ---- */
 
 static int64_t column(sqlite3_stmt *row, int i)
@@ -470,23 +502,25 @@ static int table_read(struct catalog *catalog, const char *sql, row_fn *function
 int catalog_read(struct catalog *catalog, const struct catalog_reader *reader, void *userdata,
 	char why[static CATALOG_WHY_MAX])
 {
-	static const struct {
+	const struct {
 		const char *sql;
 		row_fn *function;
+		bool is_wanted;
 		int since; /* this format */
 	} tables[] = {
-		{ "SELECT * FROM room", room_row, 0 },
-		{ "SELECT * FROM segment ORDER BY room, number", segment_row, 0 },
-		{ "SELECT * FROM publisher ORDER BY room, seq", publisher_row, 0 },
-		{ "SELECT * FROM mark", mark_row, 0 },
-		{ "SELECT * FROM value ORDER BY room, version", value_row, FORMAT_VALUE },
-		{ "SELECT * FROM name", name_row, 0 },
-		{ "SELECT * FROM dropped", dropped_row, FORMAT_DROPPED },
+		{ "SELECT * FROM room", room_row, reader->room },
+		{ "SELECT * FROM segment ORDER BY room, number", segment_row, reader->segment },
+		{ "SELECT * FROM publisher ORDER BY room, seq", publisher_row, reader->publisher },
+		{ "SELECT * FROM mark", mark_row, reader->mark },
+		{ "SELECT * FROM value ORDER BY room, version", value_row, reader->value,
+			FORMAT_VALUE },
+		{ "SELECT * FROM name", name_row, reader->name },
+		{ "SELECT * FROM dropped", dropped_row, reader->dropped, FORMAT_DROPPED },
 	};
 	int r = 0;
 
 	for (size_t i = 0; i < ARRAY_LEN(tables) && r == 0; i++)
-		if (catalog->format >= tables[i].since)
+		if (tables[i].is_wanted && catalog->format >= tables[i].since)
 			r = table_read(
 				catalog, tables[i].sql, tables[i].function, reader, userdata, why);
 	return r;
@@ -624,6 +658,11 @@ int catalog_drop_room(struct catalog *catalog, uint64_t room)
 int catalog_clear_dropped(struct catalog *catalog)
 {
 	return catalog_step(catalog->statements[CATALOG_CLEAR_DROPPED]);
+}
+
+int catalog_drop_key(struct catalog *catalog, struct text key)
+{
+	return catalog_run(catalog, CATALOG_DROP_KEY, BLOB(key));
 }
 
 int catalog_drop_names(struct catalog *catalog)

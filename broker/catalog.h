@@ -31,6 +31,7 @@ enum catalog_statement {
 	CATALOG_DROP_PUBLISHERS,
 	CATALOG_PUT_MARK,
 	CATALOG_DROP_ROOM,
+	CATALOG_DROP_KEY,
 	CATALOG_NOTE_DROPPED,
 	CATALOG_CLEAR_DROPPED,
 	CATALOG_DROP_NAMES,
@@ -72,6 +73,10 @@ int catalog_open_as(struct catalog *catalog, const char *directory, const char *
 	enum catalog_mode mode, char why[static CATALOG_WHY_MAX]);
 void catalog_close(struct catalog *catalog);
 
+/* Have a copy of DIRECTORY/state.db in TARGET, as it is between two checkpoints; a broker may run.
+ * Returns 0 or an outcome with WHY filled in. */
+int catalog_copy_to(const char *directory, const char *target, char why[static CATALOG_WHY_MAX]);
+
 /* What the journal is, as the catalog has it. */
 enum catalog_journal_state {
 	CATALOG_JOURNAL_CLOSED,  /* the broker stopped and left no file */
@@ -108,7 +113,8 @@ struct catalog_value {
 	uint64_t version;
 };
 
-/* Of all rooms, in this order; each returns 0 or what the reading is to end with. */
+/* Of all rooms, in this order; each returns 0 or what the reading is to end with. NULL: these rows
+ * are not wanted. */
 struct catalog_reader {
 	int (*room)(void *userdata, const struct catalog_room *room);
 	int (*segment)(void *userdata, uint64_t room, const struct segment_image *image);
@@ -148,6 +154,8 @@ int catalog_put_value(struct catalog *catalog, uint64_t room, const struct catal
  * until catalog_clear_dropped(). */
 int catalog_drop_room(struct catalog *catalog, uint64_t room);
 int catalog_clear_dropped(struct catalog *catalog);
+/* The room with this key, which has no files: another takes its place. */
+int catalog_drop_key(struct catalog *catalog, struct text key);
 /* Names that users have taken, all of them anew; USED_AT is in s since the epoch. */
 int catalog_drop_names(struct catalog *catalog);
 int catalog_put_name(struct catalog *catalog, struct text name, uid_t uid, uint64_t used_at);

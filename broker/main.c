@@ -11,11 +11,13 @@
 #include <sys/stat.h>
 #include <sysexits.h>
 
+#include "broker/backup.h"
 #include "broker/broker.h"
 #include "broker/home.h"
 #include "broker/inspect.h"
 #include "broker/ipc.h"
 #include "broker/node.h"
+#include "broker/rebuild.h"
 #include "protocol/number.h"
 #include "protocol/packet.h"
 
@@ -35,6 +37,8 @@ enum {
 	OPTION_EPHEMERAL,
 	OPTION_VERIFY,
 	OPTION_DUMP,
+	OPTION_BACKUP,
+	OPTION_REBUILD,
 	OPTION_LIST_IPC,
 	OPTION_CLEAN_IPC,
 	OPTION_TEST,
@@ -60,6 +64,10 @@ static const struct {
 	[OPTION_EPHEMERAL] = { "ephemeral", NULL, "store nothing" },
 	[OPTION_VERIFY] = { "verify", "DIRECTORY", "check what is stored there, then exit" },
 	[OPTION_DUMP] = { "dump", "DIRECTORY", "print what is stored there of ROOM, then exit" },
+	[OPTION_BACKUP] = { "backup", "DIRECTORY",
+		"copy what is stored there to TARGET, also beside a broker, then exit" },
+	[OPTION_REBUILD] = { "rebuild", "DIRECTORY",
+		"make state.db there again from the files, then exit" },
 	[OPTION_LIST_IPC] = { "list-ipc", NULL, "list this user's semaphores, then exit" },
 	[OPTION_CLEAN_IPC] = { "clean-ipc", NULL,
 		"remove those that no broker of this socket uses, then exit" },
@@ -186,13 +194,13 @@ static int option_parse(struct broker_config *config, int option, char *argument
 	}
 }
 
-/* *ret_mode: what is to be done, when it is not to serve; with *ret_room, if that is to
- * dump one. *ret_home: where to store was not said. */
+/* *ret_mode: what is to be done, when it is not to serve; *ret_operand: the room to dump, or the
+ * target of a backup. *ret_home: where to store was not said. */
 static int options_parse(struct broker_config *config, int argc, char **argv, int *ret_mode,
-	const char **ret_room, bool *ret_home)
+	const char **ret_operand, bool *ret_home)
 {
 	struct option longs[ARRAY_LEN(options) + 1] = { 0 };
-	bool has_room;
+	bool has_operand;
 	bool is_ephemeral = false;
 	int option, r;
 
@@ -214,6 +222,8 @@ static int options_parse(struct broker_config *config, int argc, char **argv, in
 			return -1;
 		case OPTION_VERIFY:
 		case OPTION_DUMP:
+		case OPTION_BACKUP:
+		case OPTION_REBUILD:
 			*ret_mode = option;
 			config->state = optarg;
 			break;
@@ -231,12 +241,13 @@ static int options_parse(struct broker_config *config, int argc, char **argv, in
 				return r;
 		}
 	}
-	has_room = *ret_mode == OPTION_DUMP;
-	if (has_room && optind == argc)
-		return usage("--dump needs a room, too");
-	if (optind + has_room < argc)
-		return usage("unexpected word %s", argv[optind + has_room]);
-	*ret_room = argv[optind];
+	has_operand = *ret_mode == OPTION_DUMP || *ret_mode == OPTION_BACKUP;
+	if (has_operand && optind == argc)
+		return usage("--%s needs a %s, too", options[*ret_mode].name,
+			*ret_mode == OPTION_DUMP ? "room" : "target");
+	if (optind + has_operand < argc)
+		return usage("unexpected word %s", argv[optind + has_operand]);
+	*ret_operand = argv[optind];
 	if (is_ephemeral && config->state)
 		return usage("--ephemeral stores nothing, and --state does");
 	*ret_home = !is_ephemeral && !config->state;
@@ -368,7 +379,7 @@ static int finish_output(int status)
 	return EX_IOERR;
 }
 
-static int run(struct broker_config *config, int mode, const char *room, bool is_at_home)
+static int run(struct broker_config *config, int mode, const char *operand, bool is_at_home)
 {
 	switch (mode) {
 	case OPTION_TEST:
@@ -380,7 +391,11 @@ static int run(struct broker_config *config, int mode, const char *room, bool is
 	case OPTION_VERIFY:
 		return inspect_verify(config->state);
 	case OPTION_DUMP:
-		return inspect_dump(config->state, room);
+		return inspect_dump(config->state, operand);
+	case OPTION_BACKUP:
+		return backup(config->state, operand);
+	case OPTION_REBUILD:
+		return rebuild(config->state);
 	default:
 		return is_at_home ? serve_at_home(config) : serve(config);
 	}
@@ -396,7 +411,7 @@ int main(int argc, char **argv)
 		.admin_group = (gid_t)-1,
 		.look_us = LOOK_US_DEFAULT,
 	};
-	const char *room = NULL;
+	const char *operand = NULL;
 	bool is_at_home = false;
 	int mode = -1, r;
 
@@ -406,9 +421,9 @@ int main(int argc, char **argv)
 		return EX_OSERR;
 	}
 	settings_init(&config.settings);
-	r = options_parse(&config, argc, argv, &mode, &room, &is_at_home);
+	r = options_parse(&config, argc, argv, &mode, &operand, &is_at_home);
 	if (r == 0)
-		r = run(&config, mode, room, is_at_home);
+		r = run(&config, mode, operand, is_at_home);
 	settings_deinit(&config.settings);
 	return finish_output(r < 0 ? 0 : r);
 }

@@ -152,7 +152,9 @@ static int replay_lost(struct recovery *recovery, struct restored *restored, uin
 	uint64_t n = seq - room->log.next;
 	int r = 0;
 
-	if (recovery->n_damaged == 0 || n > LOST_MAX) {
+	if ((recovery->n_damaged == 0 &&
+		    recovery->store->catalog.state != CATALOG_JOURNAL_REBUILT) ||
+		n > LOST_MAX) {
 		trace(TRACE_ERROR,
 			"the journal goes on with number %lu of room %.*s, and %lu is due",
 			(unsigned long)seq, (int)room->target_len, room->key,

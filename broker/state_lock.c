@@ -57,18 +57,16 @@ static int lock_fail(const struct state_lock *lock, const char *what, int error,
 }
 
 /* Another broker has it: the file says which. */
-static int lock_held(
-	const struct state_lock *lock, bool is_inspected, char why[static STATE_LOCK_WHY_MAX])
+static int lock_held(const struct state_lock *lock, char why[static STATE_LOCK_WHY_MAX])
 {
 	char text[256] = "", host[129] = "", pid[16] = "";
 
-	if (lock->file >= 0 && pread(lock->file, text, sizeof text - 1, 0) > 0)
-		(void)sscanf(text, "%128s %15[0-9]", host, pid);
-	snprintf(why, STATE_LOCK_WHY_MAX, "%s%s%s%s%s",
-		pid[0] ? "the broker with pid " : "another broker", pid, pid[0] ? " on host " : "",
-		pid[0] ? host : "",
-		is_inspected ? " uses it; stop that first"
-			     : " uses it; choose another --state, or --ephemeral");
+	if (lock->file >= 0 && pread(lock->file, text, sizeof text - 1, 0) > 0 &&
+		sscanf(text, "%128s %15[0-9]", host, pid) == 2)
+		snprintf(why, STATE_LOCK_WHY_MAX, "the broker with pid %s on host %s", pid, host);
+	else
+		snprintf(why, STATE_LOCK_WHY_MAX, "another broker");
+	strcat(why, " uses it; stop that one, or choose another directory");
 	return STATE_LOCK_E_HELD;
 }
 
@@ -93,7 +91,7 @@ static int lock_file(
 		return lock_fail(lock, STATE_LOCK_NAME, -errno, why);
 	if (fcntl(lock->file, F_OFD_SETLK, &flock) == 0)
 		return 0;
-	return errno == EAGAIN || errno == EACCES ? lock_held(lock, is_inspected, why)
+	return errno == EAGAIN || errno == EACCES ? lock_held(lock, why)
 						  : lock_fail(lock, STATE_LOCK_NAME, -errno, why);
 }
 
@@ -103,7 +101,7 @@ static int lock_dir(struct state_lock *lock, bool is_inspected, char why[static 
 	if (flock(lock->dir, (is_inspected ? LOCK_SH : LOCK_EX) | LOCK_NB) == 0 ||
 		errno != EWOULDBLOCK)
 		return 0;
-	return lock_held(lock, is_inspected, why);
+	return lock_held(lock, why);
 }
 
 static int lock_check_owner(

@@ -562,7 +562,7 @@ static void test_usual_place(void **state)
 	/* one broker at a time, and the other is told what to do */
 	other = broker_new();
 	home_spawn(other, home, set);
-	broker_expect(other, "uses it; choose another --state, or --ephemeral");
+	broker_expect(other, "uses it; stop that one, or choose another directory");
 	broker_expect_exit(other, 75);
 	broker_stop(broker);
 	home_spawn(broker, home, set);
