@@ -15,13 +15,15 @@ struct text text_chomp(struct text text)
 	return text;
 }
 
-/* Decode one character. Returns its bytes, 0 when there is none. */
-static size_t utf8_decode(const unsigned char *p, size_t len, uint32_t *ret_char)
+size_t text_decode(struct text text, uint32_t *ret_char)
 {
 	static const uint32_t min[] = { 0, 0, 0x80, 0x800, 0x10000 };
+	const unsigned char *p = (const unsigned char *)text.data;
 	uint32_t c;
 	size_t need;
 
+	if (text.len == 0)
+		return 0;
 	if (p[0] < 0x80) {
 		*ret_char = p[0];
 		return 1;
@@ -38,7 +40,7 @@ static size_t utf8_decode(const unsigned char *p, size_t len, uint32_t *ret_char
 	} else {
 		return 0;
 	}
-	if (len < need)
+	if (text.len < need)
 		return 0;
 	for (size_t i = 1; i < need; i++) {
 		if ((p[i] & 0xc0) != 0x80)
@@ -53,11 +55,10 @@ static size_t utf8_decode(const unsigned char *p, size_t len, uint32_t *ret_char
 
 bool text_is_utf8(struct text text)
 {
-	const unsigned char *p = (const unsigned char *)text.data;
 	uint32_t c;
 
 	for (size_t i = 0; i < text.len;) {
-		size_t n = utf8_decode(p + i, text.len - i, &c);
+		size_t n = text_decode((struct text){ text.data + i, text.len - i }, &c);
 
 		if (n == 0)
 			return false;
@@ -164,7 +165,7 @@ size_t text_escape(char *dst, struct text text)
 	uint32_t c = 0;
 
 	for (size_t i = 0; i < text.len;) {
-		size_t n = utf8_decode(p + i, text.len - i, &c);
+		size_t n = text_decode((struct text){ text.data + i, text.len - i }, &c);
 
 		if (n > 0 && c == '\\') {
 			dst[out++] = '\\';

@@ -6,6 +6,7 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 #include <string.h>
 
 #include "protocol/limits.h"
@@ -30,6 +31,10 @@ static inline bool text_equal(struct text a, struct text b)
 
 /* Take one trailing LF, CR LF or NUL off: what line-minded writers leave. */
 struct text text_chomp(struct text text);
+
+/* Decode the first character of TEXT, by the rules of text_is_utf8(). Returns the length of its
+ * bytes, or 0 when TEXT does not begin with a character. */
+size_t text_decode(struct text text, uint32_t *ret_char);
 
 /* Well-formed UTF-8 (Unicode 15, table 3-7): no overlong forms, no surrogates. */
 bool text_is_utf8(struct text text);
