@@ -329,6 +329,7 @@ const struct subcommand subcommands[] = {
 		.usage = "",
 		.help = "watch who floods, who is slow, who fills what",
 		.options = OPTION_TOP,
+		.draws = true,
 		.run = top_run },
 	{ .name = "time", .usage = "", .help = "print the broker's clock", .run = script_time },
 	{ .name = "ping", .usage = "", .help = "print the round-trip time", .run = script_ping },

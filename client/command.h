@@ -37,6 +37,7 @@ struct subcommand {
 	const char *name, *usage, *help;
 	unsigned options; /* OPTION_ bits */
 	bool text;        /* words after the first are text, also those that begin with '-' */
+	bool draws;       /* it fits the terminal by itself: its lines are not wrapped */
 	/* ARGV are the words after the options. Returns a status. */
 	int (*run)(const struct settings *settings, int argc, char **argv);
 };

@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "client/command.h"
+#include "client/output.h"
 #include "client/script.h"
 #include "client/shell.h"
 #include "protocol/base.h"
@@ -154,6 +155,19 @@ static void set_locale(void)
 		setenv("LC_ALL", "C.UTF-8", 1);
 }
 
+/* What others write must not look like a line of its own on a terminal. With --json and --raw the
+ * output is for programs. */
+static int wrap_output(const struct settings *settings, const struct subcommand *command)
+{
+	if (!command || command->draws || settings->json || settings->raw)
+		return STATUS_OK;
+	if (output_wrap(&stdout)) {
+		complain("out of memory");
+		return STATUS_SYSTEM;
+	}
+	return STATUS_OK;
+}
+
 int main(int argc, char **argv)
 {
 	static char me[] = "chat-client";
@@ -162,6 +176,9 @@ int main(int argc, char **argv)
 	int first = 0, r;
 
 	keep_descriptors();
+	output_init();
+	if (output_wrap(&stderr))
+		return STATUS_SYSTEM;
 	set_locale();
 	signal(SIGPIPE, SIG_IGN); /* a write says EPIPE */
 	if (argc < 1)
@@ -187,6 +204,9 @@ int main(int argc, char **argv)
 		r = parse(&settings, OPTION_ALWAYS, ":", argc, argv, &first);
 	}
 	if (r || first == PARSE_DONE)
+		return r;
+	r = wrap_output(&settings, command);
+	if (r)
 		return r;
 	return command ? command->run(&settings, argc - first, argv + first)
 		       : talk(&settings, argc - first, argv + first);

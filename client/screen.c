@@ -22,6 +22,8 @@
 #include <readline/history.h>
 #include <readline/readline.h>
 
+#include "client/output.h"
+#include "client/wrap.h"
 #include "protocol/base.h"
 #include "protocol/limits.h"
 
@@ -45,7 +47,8 @@ static struct {
 	int urgent_fd;  /* only looked at; they are read from signal_fd */
 	size_t n_ended; /* bytes of an end of paste that was made up */
 	sigset_t mask_before;
-	FILE *out; /* writes to text */
+	FILE *out;    /* writes to text */
+	FILE *errors; /* stderr as it was: readline rings the bell there */
 	char *text;
 	size_t text_len;
 	char target[TARGET_LEN_MAX + 1];
@@ -226,6 +229,8 @@ int screen_open(const struct screen_config *config)
 		atexit(screen_close);
 	at_exit = true;
 	screen.open = true;
+	screen.errors = stderr;
+	stderr = output_bare(stderr);
 	readline_set_up();
 	rl_callback_handler_install("> ", screen_line);
 	return 0;
@@ -243,6 +248,7 @@ void screen_close(void)
 		rl_callback_handler_remove();
 	}
 	fflush(stdout);
+	stderr = screen.errors;
 	fclose(TAKE(screen.out));
 	free(TAKE(screen.text));
 	close(screen.signal_fd);
@@ -267,6 +273,15 @@ static void screen_redraw(void)
 	fflush(stdout);
 }
 
+/* Lines are wrapped here and not by the terminal, which would begin a row with others' text. */
+static void screen_put_text(void)
+{
+	struct wrap wrap;
+
+	wrap_init(&wrap, stdout, output_columns(STDOUT_FILENO), output_flags());
+	wrap_put(&wrap, (struct text){ screen.text, screen.text_len });
+}
+
 void screen_flush(void)
 {
 	fflush(screen.out);
@@ -274,7 +289,7 @@ void screen_flush(void)
 		return;
 	if (!screen.at_eof)
 		rl_clear_visible_line();
-	fwrite(screen.text, 1, screen.text_len, stdout);
+	screen_put_text();
 	rewind(screen.out);
 	if (!screen.at_eof)
 		screen_redraw();

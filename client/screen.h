@@ -32,7 +32,8 @@ void screen_close(void);
 /* Are escape sequences for colours wanted? NO_COLOR, TERM. */
 bool screen_has_colour(void);
 
-/* Where lines are collected, each ended by LF and made safe by render.h. */
+/* Where lines are collected, each ended by LF and made safe by render.h. They are shown in rows
+ * that fit the terminal, see wrap.h. */
 FILE *screen_out(void);
 void screen_flush(void);
 

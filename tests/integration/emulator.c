@@ -140,6 +140,7 @@ static void emulator_line_feed(struct emulator *emulator)
 static void emulator_wrap(struct emulator *emulator)
 {
 	emulator->row[emulator->y].wraps = true;
+	emulator->n_wraps++;
 	emulator->x = 0;
 	emulator_line_feed(emulator);
 }

@@ -27,6 +27,7 @@ struct emulator {
 	char *text;        /* of emulator_text(); owned */
 	char sequence[32]; /* that is not complete yet */
 	size_t sequence_len;
+	unsigned n_wraps; /* rows that it went on in by itself, at the left edge */
 	char unknown[64]; /* the first sequence that it does not know, readable */
 };
 

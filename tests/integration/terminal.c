@@ -72,6 +72,7 @@ struct terminal *terminal_start_with(const struct broker *broker,
 		.ws_col = (unsigned short)(config->columns ? config->columns : 80),
 		.ws_row = (unsigned short)(config->rows ? config->rows : TERMINAL_ROWS),
 	};
+	static const struct winsize no_size;
 	struct terminal *terminal = calloc(1, sizeof *terminal);
 
 	if (!getenv("CHAT_CLIENT"))
@@ -79,7 +80,8 @@ struct terminal *terminal_start_with(const struct broker *broker,
 	assert_non_null(terminal);
 	assert_true(n_terminals < TERMINALS_MAX);
 	assert_true(size.ws_col <= COLUMNS_MAX && size.ws_row <= ROWS_MAX);
-	if (openpty(&terminal->master, &terminal->slave, NULL, NULL, &size) < 0)
+	if (openpty(&terminal->master, &terminal->slave, NULL, NULL,
+		    config->hides_size ? &no_size : &size) < 0)
 		fail_msg("openpty: %s", strerror(errno));
 	terminals[n_terminals++] = terminal;
 	fcntl(terminal->master, F_SETFD, FD_CLOEXEC);
@@ -257,6 +259,42 @@ void terminal_wait_count(struct terminal *terminal, const char *text, unsigned n
 		if (!terminal_pump(terminal, until))
 			terminal_fail(terminal, "%u lines, not %u, contain %s",
 				terminal_count(terminal, text), n, text);
+}
+
+static char *without_blanks(const char *text)
+{
+	char *copy = strdup(text), *end = copy;
+
+	assert_non_null(copy);
+	for (; *text; text++)
+		if (*text != ' ' && *text != '\n')
+			*end++ = *text;
+	*end = '\0';
+	return copy;
+}
+
+static unsigned count_wrapped(struct terminal *terminal, const char *wanted)
+{
+	char *shown = without_blanks(emulator_text(&terminal->emulator));
+	unsigned n = 0;
+
+	for (const char *at = shown; (at = strstr(at, wanted)); at += strlen(wanted))
+		n++;
+	free(shown);
+	return n;
+}
+
+void terminal_wait_wrapped(struct terminal *terminal, const char *text, unsigned n)
+{
+	uint64_t until = clock_ms() + DEADLINE_MS;
+	char *wanted = without_blanks(text);
+
+	terminal_take(terminal);
+	while (count_wrapped(terminal, wanted) != n)
+		if (!terminal_pump(terminal, until))
+			terminal_fail(terminal, "shown %u times, not %u: %s",
+				count_wrapped(terminal, wanted), n, text);
+	free(wanted);
 }
 
 bool terminal_was_sent(const struct terminal *terminal, const void *bytes, size_t len)

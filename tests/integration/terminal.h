@@ -30,6 +30,7 @@ struct terminal_config {
 	unsigned columns, rows;     /* 0: 80, TERMINAL_ROWS */
 	bool reflows;               /* see emulator.h */
 	bool shell;                 /* run sh -i instead of chat-client */
+	bool hides_size;            /* the kernel does not know the size */
 	const char *environment[4]; /* "NAME=VALUE" each, borrowed */
 };
 
@@ -66,6 +67,10 @@ _printf_(2, 3) void terminal_wait(struct terminal *terminal, const char *text, .
 /* Wait until so many lines, on the screen and scrolled off it, contain TEXT. */
 void terminal_wait_count(struct terminal *terminal, const char *text, unsigned n);
 unsigned terminal_count(struct terminal *terminal, const char *text);
+
+/* Wait until TEXT was shown so many times, in however many rows: blanks and ends of rows are not
+ * compared. */
+void terminal_wait_wrapped(struct terminal *terminal, const char *text, unsigned n);
 
 /* Wait until the program has sent these bytes. */
 void terminal_wait_bytes(struct terminal *terminal, const char *bytes);

@@ -115,14 +115,14 @@ static void check_half_typed(
 	for (int i = 0; i < 3; i++) {
 		raw_send(bob, "#s SAY lobby\n%s", body);
 		raw_expect(bob, "#s * %d", i + 1);
-		terminal_wait_count(alice, body, (unsigned)i + 1);
+		terminal_wait_wrapped(alice, body, (unsigned)i + 1);
 		terminal_expect_typing(alice, typed, at);
 	}
 	terminal_wait_count(alice, "lobby>", 1);
 	terminal_type(alice, "X\r");
 	snprintf(said, sizeof said, ": %.*sX%s", (int)(strlen(line) - back), line,
 		line + strlen(line) - back);
-	terminal_wait_count(alice, said, 1);
+	terminal_wait_wrapped(alice, said, 1);
 	terminal_expect_typing(alice, "lobby> ", 7);
 	terminal_wait_count(alice, "lobby>", 1);
 	terminal_type(alice, "QUIT\r");
@@ -177,7 +177,7 @@ static void test_narrow_prompt(void **state)
 
 	terminal_wait(alice, "ong-name>");
 	terminal_type(alice, "hello\r");
-	terminal_wait_count(alice, ": hello", 1);
+	terminal_wait_wrapped(alice, ": hello", 1);
 	broker_stop(broker);
 }
 
@@ -196,8 +196,11 @@ static void test_resize(void **state)
 		for (unsigned i = 0; i < ARRAY_LEN(widths); i++) {
 			terminal_resize(alice, widths[i], TERMINAL_ROWS);
 			terminal_expect_typing(alice, typed, sizeof typed - 1);
-			raw_send(bob, "SAY lobby\nwidth %u, change %u", widths[i], i);
-			terminal_wait(alice, ", change %u", i);
+			char text[32];
+
+			snprintf(text, sizeof text, ", change %u.", i);
+			raw_send(bob, "SAY lobby\nwidth %u%s", widths[i], text);
+			terminal_wait_wrapped(alice, text, 1);
 			terminal_expect_typing(alice, typed, sizeof typed - 1);
 		}
 		terminal_type(alice, LEFT LEFT LEFT);
@@ -212,8 +215,8 @@ static void test_resize(void **state)
 		for (unsigned i = 0; reflows && i < ARRAY_LEN(widths); i++) {
 			char text[32];
 
-			snprintf(text, sizeof text, ", change %u", i);
-			terminal_wait_count(alice, text, 1);
+			snprintf(text, sizeof text, ", change %u.", i);
+			terminal_wait_wrapped(alice, text, 1);
 		}
 		broker_stop(broker);
 		terminal_teardown(state);
