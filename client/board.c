@@ -373,7 +373,7 @@ static void line_put(FILE *out, enum board_section section, unsigned n_columns, 
 		line_add(line, cell, column->width,
 			column->form == FORM_WORD || column->form == FORM_FULLEST);
 	}
-	for (len = strlen(line); len > 0 && line[len - 1] == ' ';)
+	for (len = MIN(strlen(line), (size_t)n_columns); len > 0 && line[len - 1] == ' ';)
 		len--;
 	fwrite(line, 1, len, out);
 }
@@ -446,7 +446,6 @@ void board_print(FILE *out, const struct board *board, unsigned n_columns, unsig
 {
 	unsigned n_rows[BOARD_SECTIONS];
 
-	n_columns = MAX(n_columns, (unsigned)BOARD_COLUMNS_MIN);
 	n_lines = MAX(n_lines, (unsigned)BOARD_LINES_MIN);
 	print_sums(out, board, n_columns, line_break);
 	n_lines -= BOARD_LINES_MIN;

@@ -20,9 +20,8 @@
 #define BOARD_COUNTERS_MAX 64
 #define BOARD_ROW_LEN_MAX  768
 
-/* The smallest size that is drawn; a smaller terminal shows a part of it. */
-#define BOARD_COLUMNS_MIN 20
-#define BOARD_LINES_MIN   2
+/* The fewest lines that are drawn; a smaller terminal shows a part of them. */
+#define BOARD_LINES_MIN 2
 
 enum board_section {
 	BOARD_USERS,    /* by messages a second: who floods */

@@ -19,7 +19,8 @@
 
 #include "client/ask.h"
 #include "client/board.h"
-#include "client/render.h"
+#include "client/output.h"
+#include "client/wrap.h"
 
 #define INTERVAL_MS       1000
 #define ANSWER_TIMEOUT_MS 2000
@@ -157,12 +158,10 @@ static void terminal_size(unsigned *ret_columns, unsigned *ret_lines)
 {
 	struct winsize size;
 
-	*ret_columns = ONCE_COLUMNS;
+	*ret_columns = isatty(STDOUT_FILENO) ? output_columns(STDOUT_FILENO) : ONCE_COLUMNS;
 	*ret_lines = ONCE_LINES;
-	if (ioctl(STDOUT_FILENO, TIOCGWINSZ, &size) < 0 || size.ws_col == 0 || size.ws_row == 0)
-		return;
-	*ret_columns = size.ws_col;
-	*ret_lines = size.ws_row;
+	if (ioctl(STDOUT_FILENO, TIOCGWINSZ, &size) == 0 && size.ws_row > 0)
+		*ret_lines = size.ws_row;
 }
 
 /* Draw all of it, in one write. */
@@ -170,6 +169,7 @@ static void top_draw(struct top *top)
 {
 	unsigned n_columns, n_lines;
 	char *text = NULL, header[256];
+	char shown[TEXT_ESCAPED_MAX(sizeof header)];
 	size_t len;
 	FILE *out = open_memstream(&text, &len);
 
@@ -180,7 +180,9 @@ static void top_draw(struct top *top)
 		top->trouble[0] ? top->trouble : chat_socket(top->chat),
 		top->trouble[0] ? "" : " (q quits)");
 	fputs("\033[H", out);
-	render_text(out, (struct text){ header, MIN(strlen(header), (size_t)n_columns) });
+	/* a reason to stop is the words of somebody else */
+	wrap_put_row(out, n_columns, output_flags(),
+		(struct text){ shown, text_escape(shown, text_of(header)) });
 	fputs("\033[K\n", out);
 	board_print(out, &top->board, n_columns, n_lines - HEADER_LINES, "\033[K\n", has_colour());
 	fputs("\033[K\033[J", out);

@@ -312,6 +312,31 @@ static void test_names(void **state)
 	}
 }
 
+/* What does not fit is cut off: also in fewer columns than top is made for, and of a reason that
+ * is longer when it is escaped. */
+static void test_top(void **state)
+{
+	static const unsigned widths[] = { 2, 10, 19, 40 };
+
+	for (size_t i = 0; i < ARRAY_LEN(widths); i++) {
+		struct broker *broker = broker_start(NULL);
+		const struct terminal_config config = plain(widths[i]);
+		struct terminal *top =
+			terminal_start_as(broker, &config, "top", "--interval", "0.1");
+
+		raw_join(broker, "name=zzzzzzzzzzroot", "zzzzzzzzzzroot");
+		terminal_wait(top, "\nz");
+		broker_ctl(broker, "STOP \033\033\033\033\033\033\033\033\033" FORGED);
+		broker_expect_exit(broker, 0);
+		terminal_wait(top, widths[i] == 2 ? "t\n" : "the broke");
+		assert_int_equal(top->emulator.n_wraps, 0);
+		terminal_type(top, "q");
+		terminal_expect_exit(top, 0);
+		assert_int_equal(top->emulator.n_wraps, 0);
+		terminal_teardown(state);
+	}
+}
+
 /* The longest message, of what takes most columns when it is shown. */
 static void test_longest(void **state)
 {
@@ -370,6 +395,7 @@ int main(void)
 		WRAP_TEST(test_interactive),
 		WRAP_TEST(test_notices),
 		WRAP_TEST(test_names),
+		WRAP_TEST(test_top),
 		WRAP_TEST(test_longest),
 		WRAP_TEST(test_programs),
 	};

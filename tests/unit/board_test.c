@@ -150,10 +150,12 @@ static void test_sizes(void **state)
 			for (const char *line = text, *end; line; line = end ? end + 1 : NULL) {
 				end = strchr(line, '\n');
 				n++;
-				assert_true((end ? (size_t)(end - line) : strlen(line)) <=
-					    MAX(n_columns, (unsigned)BOARD_COLUMNS_MIN));
+				assert_true(
+					(end ? (size_t)(end - line) : strlen(line)) <= n_columns);
 			}
 			assert_true(n <= MAX(n_lines, (unsigned)BOARD_LINES_MIN));
+			if (n_columns < strlen("alice"))
+				continue; /* a part of the name */
 			assert_true((n_lines >= 5) == (strstr(text, "\nalice") != NULL));
 			assert_true((n_lines >= 11) == (strstr(text, "\nlobby") != NULL));
 			assert_true(n_lines < 11 || n_columns < 30 || strstr(text, "BYTES"));
