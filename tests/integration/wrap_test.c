@@ -252,30 +252,37 @@ static void test_interactive(void **state)
 	}
 }
 
-/* Words of others that are no messages: of a value, of the administrator, of a stop. */
+/* Words of others that are no messages: of a value, and of the administrator. */
 static void test_notices(void **state)
 {
-	for (unsigned n = 0; n < 40; n++) {
-		struct broker *broker = broker_start(NULL);
-		struct raw *bob = raw_join(broker, "name=b0b", "lobby");
-		const struct terminal_config config = plain(40);
-		struct terminal *alice, *listener;
-		char padding[64];
+	struct broker *broker = broker_start(NULL);
+	struct raw *bob = raw_join(broker, "name=b0b", "lobby");
+	const struct terminal_config config = plain(40);
+	struct terminal *alice = terminal_start_as(broker, &config, "--name", "al1ce", "lobby");
 
-		snprintf(padding, sizeof padding, "%*s%s", (int)n, "", FORGED);
-		alice = terminal_start_as(broker, &config, "--name", "al1ce", "lobby");
-		listener = terminal_start_as(broker, &config, "listen", "lobby");
-		terminal_expect_typing(alice, "lobby> ", 7);
-		terminal_wait(listener, "listening lobby");
-		raw_send(bob, "#s SET lobby topic\nx%s", padding);
+	terminal_expect_typing(alice, "lobby> ", 7);
+	for (unsigned n = 0; n < config.columns; n++) {
+		raw_send(bob, "#s SET lobby topic\nx%*s" FORGED, (int)n, "");
 		raw_await(bob, "#s * ~");
-		terminal_wait_wrapped(alice, "topic: x" FORGED, 1);
-		broker_ctl(broker, "WALL x%s", padding);
-		terminal_wait_wrapped(alice, "broker: x" FORGED, 1);
-		broker_ctl(broker, "STOP x%s", padding);
-		terminal_wait_wrapped(alice, "stopped (x" FORGED, 1);
+		terminal_wait_wrapped(alice, "topic: x" FORGED, n + 1);
+		broker_ctl(broker, "WALL x%*s" FORGED, (int)n, "");
+		terminal_wait_wrapped(alice, "broker: x" FORGED, n + 1);
+	}
+	check_rows(alice);
+	broker_stop(broker);
+}
+
+/* The reason of a stop goes to standard error, too. */
+static void test_stop(void **state)
+{
+	for (unsigned n = 0; n < 16; n++) {
+		struct broker *broker = broker_start(NULL);
+		const struct terminal_config config = plain(20);
+		struct terminal *listener = terminal_start_as(broker, &config, "listen", "lobby");
+
+		terminal_wait_wrapped(listener, "listening lobby", 1);
+		broker_ctl(broker, "STOP x%*s" FORGED, (int)n, "");
 		terminal_wait_wrapped(listener, "stopped (x" FORGED, 1);
-		check_rows(alice);
 		check_lines(listener, 2);
 		broker_expect_exit(broker, 0);
 		terminal_teardown(state);
@@ -394,6 +401,7 @@ int main(void)
 		WRAP_TEST(test_resize),
 		WRAP_TEST(test_interactive),
 		WRAP_TEST(test_notices),
+		WRAP_TEST(test_stop),
 		WRAP_TEST(test_names),
 		WRAP_TEST(test_top),
 		WRAP_TEST(test_longest),
