@@ -120,9 +120,61 @@ install_missing() {
 	missing=
 }
 
+# --- whose directories these are ----------------------------------------------
+
+# may_make DIR - may this user make files there? Root: if every directory on the way is
+# root's, as far as it is there: what root makes in the home of a user locks that user
+# out. Any other user: if the last one that is there is its own or root's.
+may_make() {
+	me=$(id -u) at=$1
+	case $at in
+	/*) ;;
+	*) return 1 ;;
+	esac
+	while [ "$at" != / ]; do
+		owner=$(stat -L -c %u "$at" 2>/dev/null) || owner=
+		case $owner in
+		'') ;;
+		"$me" | 0) [ "$me" = 0 ] || return 0 ;;
+		*) return 1 ;;
+		esac
+		at=$(dirname "$at")
+	done
+}
+
+is_mine() {
+	[ "$(stat -L -c %u "$1" 2>/dev/null)" = "$(id -u)" ]
+}
+
+# The environment can be another user's, of sudo(8): then all that is run from here has
+# this user's own home instead.
+own_environment() {
+	may_make "${HOME:-}" || HOME=$(getent passwd "$(id -u)" | cut -d: -f6) || HOME=
+	export HOME="${HOME:-/nonexistent}"
+	may_make "${XDG_STATE_HOME:-}" || unset XDG_STATE_HOME
+	may_make "${XDG_CACHE_HOME:-}" || unset XDG_CACHE_HOME
+	may_make "${XDG_DATA_HOME:-}" || unset XDG_DATA_HOME
+	may_make "${XDG_CONFIG_HOME:-}" || unset XDG_CONFIG_HOME
+	may_make "${TMPDIR:-}" || unset TMPDIR
+}
+own_environment
+
+# usual_dir VARIABLE BELOW_HOME OF_ROOT - print where this user keeps such files: in the
+# value of VARIABLE, or below the home directory. Root keeps its own in OF_ROOT.
+usual_dir() {
+	eval "set_dir=\${$1:-}"
+	if [ -n "$set_dir" ]; then
+		echo "$set_dir"
+	elif [ "$(id -u)" = 0 ]; then
+		echo "$3"
+	else
+		echo "$HOME/$2"
+	fi
+}
+
 # --- a place to build --------------------------------------------------------
 
-# A directory of this user alone, for what can not be anywhere better.
+# A directory of this user alone, for files that have no better place.
 private_tmp() {
 	dir=${TMPDIR:-/tmp}/chat-broker-$(id -u)
 	mkdir -m 700 "$dir" 2>/dev/null || :
@@ -137,21 +189,23 @@ private_tmp() {
 # Make the first directory that can be written: DIR, or else NAME in the private one.
 writable_dir() {
 	dir=$1 name=$2
-	if ! { mkdir -p "$dir" && [ -w "$dir" ]; } 2>/dev/null; then
+	if ! { may_make "$dir" && (umask 077 && mkdir -p "$dir") && [ -w "$dir" ]; } 2>/dev/null; then
 		dir=$(private_tmp)/$name
 		mkdir -p "$dir"
 	fi
 	echo "$dir"
 }
 
-# build_dir [SUFFIX] - build/ in the tree, if this user may write it: the tree can be
-# somebody else's. Otherwise one in the user's cache, of a name made from the tree's.
+# build_dir [SUFFIX] - build/ in the tree, if the tree is this user's: what root makes in the
+# tree of another user is in that user's way. Otherwise one in the user's cache, of a name
+# made from the tree's.
 build_dir() {
-	if { mkdir -p "$root/build$1" && [ -w "$root/build$1" ]; } 2>/dev/null; then
+	if is_mine "$root" && mkdir -p "$root/build$1" 2>/dev/null && is_mine "$root/build$1" &&
+		[ -w "$root/build$1" ]; then
 		echo "$root/build$1"
 	else
 		name=build-$(printf '%s' "$root" | cksum | cut -d' ' -f1)$1
-		writable_dir "${XDG_CACHE_HOME:-${HOME:-/nonexistent}/.cache}/chat-broker/$name" "$name"
+		writable_dir "$(usual_dir XDG_CACHE_HOME .cache /var/cache)/chat-broker/$name" "$name"
 	fi
 }
 

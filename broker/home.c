@@ -9,20 +9,31 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-/* Nobody sets it for a program that became somebody else. */
+#include "broker/trace.h"
+#include "protocol/owner.h"
+
+/* A directory that the environment names. A program that became another user's, by its mode
+ * or by sudo(8), has no use for that of the user who called it. */
 static const char *environment(const char *name)
 {
 	const char *value = secure_getenv(name);
 
-	return value && value[0] == '/' ? value : NULL;
+	if (!value || value[0] != '/')
+		return NULL;
+	if (owner_may_make(value))
+		return value;
+	trace(TRACE_WARNING, "%s=%s belongs to another user; the broker makes nothing there", name,
+		value);
+	return NULL;
 }
 
 static const char *own_home(void)
 {
+	const char *home = environment("HOME");
 	const struct passwd *passwd;
 
-	if (environment("HOME"))
-		return environment("HOME");
+	if (home)
+		return home;
 	passwd = getpwuid(geteuid());
 	return passwd && passwd->pw_dir && passwd->pw_dir[0] == '/' ? passwd->pw_dir : NULL;
 }

@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "protocol/base.h"
+#include "protocol/owner.h"
 #include "protocol/text.h"
 
 #define FILE_NAME "chat-client/brokers"
@@ -27,17 +28,25 @@ static void fclosep(FILE **file)
 		fclose(*file);
 }
 
-/* The XDG base directory specification: a relative $XDG_STATE_HOME is ignored. */
+/* A directory that the environment names, which can be that of another user. The XDG base
+ * directory specification: a relative path is ignored. */
+static const char *environment(const char *name)
+{
+	const char *value = getenv(name);
+
+	return value && value[0] == '/' && owner_may_make(value) ? value : NULL;
+}
+
 static int state_path(char **ret_path)
 {
-	const char *state = getenv("XDG_STATE_HOME");
-	const char *home = getenv("HOME");
+	const char *state = environment("XDG_STATE_HOME");
+	const char *home = environment("HOME");
 	struct passwd *user;
 
-	if (state && state[0] == '/')
+	if (state)
 		return asprintf(ret_path, "%s/%s", state, FILE_NAME) < 0 ? -ENOMEM : 0;
-	if (!home || home[0] != '/') {
-		user = getpwuid(getuid());
+	if (!home) {
+		user = getpwuid(geteuid());
 		if (!user)
 			return -ENOENT;
 		home = user->pw_dir;

@@ -57,6 +57,34 @@ static void test_remember(void **state)
 	assert_int_equal(mode_of(directory), 0700);
 }
 
+/* Root with the environment of another user makes nothing in that user's directories. */
+static void test_home_of_another(void **state)
+{
+	char own[80], path[160];
+	static const char *const made[] = { "/.local/state/chat-client/brokers",
+		"/.local/state/chat-client", "/.local/state", "/.local" };
+
+	if (geteuid() != 0)
+		skip();
+	snprintf(own, sizeof own, "%s/own", home);
+	assert_int_equal(mkdir(own, 0700), 0);
+	assert_int_equal(chown(home, 0, 0), 0);
+	snprintf(path, sizeof path, "%s/other", home);
+	assert_int_equal(mkdir(path, 0700), 0);
+	assert_int_equal(chown(path, 65534, (gid_t)-1), 0);
+	setenv("XDG_STATE_HOME", path, 1);
+	setenv("HOME", own, 1);
+	assert_int_equal(brokers_remember("/tmp/c", 7), 0);
+	assert_true(brokers_is_known("/tmp/c", 7));
+	assert_int_equal(rmdir(path), 0); /* it is empty */
+	for (size_t i = 0; i < sizeof made / sizeof *made; i++) {
+		snprintf(path, sizeof path, "%s%s", own, made[i]);
+		assert_int_equal(remove(path), 0);
+	}
+	assert_int_equal(rmdir(own), 0);
+	setenv("XDG_STATE_HOME", home, 1);
+}
+
 /* A file that somebody else could have written says nothing. */
 static void test_writable_by_others(void **state)
 {
@@ -93,6 +121,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_remember),
+		cmocka_unit_test(test_home_of_another),
 		cmocka_unit_test(test_writable_by_others),
 		cmocka_unit_test(test_trust),
 	};
