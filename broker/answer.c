@@ -134,7 +134,7 @@ void answer_error(struct session *session, const struct frame *frame, int error)
 {
 	if (error == -ENOMEM)
 		answer_refuse(session, frame, CODE_NOMEM, "the broker: %s", strerror(-error));
-	else if (error == -ENOSPC || error == -EDQUOT)
+	else if (error == -ENOSPC || error == -EDQUOT || error == -EFBIG)
 		answer_refuse(session, frame, CODE_NOSPACE, "not stored: %s", strerror(-error));
 	else
 		answer_refuse(session, frame, CODE_IO,

@@ -329,7 +329,6 @@ int broker_init(struct broker *broker, const struct broker_config *config)
 	list_init(&broker->sending);
 	list_init(&broker->closing);
 	list_init(&broker->gone);
-	signal(SIGPIPE, SIG_IGN);
 	descriptors_raise();
 	rooms_init(&broker->rooms, &broker->users, &broker->settings);
 	r = broker_read_settings(broker);

@@ -3,6 +3,7 @@
 #include <getopt.h>
 #include <grp.h>
 #include <pwd.h>
+#include <signal.h>
 #include <sodium.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -401,6 +402,17 @@ static int run(struct broker_config *config, int mode, const char *operand, bool
 	}
 }
 
+/* Signals that a read or a write can raise: a pipe that nobody reads, a file at the limit of
+ * RLIMIT_FSIZE, a terminal in whose background this is. The call fails instead, and each
+ * caller handles that; nothing ends or stops a broker because of its diagnostics. */
+static void ignore_signals(void)
+{
+	static const int numbers[] = { SIGPIPE, SIGXFSZ, SIGTTIN, SIGTTOU };
+
+	for (size_t i = 0; i < ARRAY_LEN(numbers); i++)
+		signal(numbers[i], SIG_IGN);
+}
+
 int main(int argc, char **argv)
 {
 	struct broker_config config = {
@@ -416,6 +428,7 @@ int main(int argc, char **argv)
 	int mode = -1, r;
 
 	umask(077); /* what the broker makes is its own, whatever it was started with */
+	ignore_signals();
 	if (sodium_init() < 0) {
 		fprintf(stderr, "chat-broker: no random numbers from the system\n");
 		return EX_OSERR;

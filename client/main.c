@@ -181,6 +181,7 @@ int main(int argc, char **argv)
 		return STATUS_SYSTEM;
 	set_locale();
 	signal(SIGPIPE, SIG_IGN); /* a write says EPIPE */
+	signal(SIGXFSZ, SIG_IGN); /* a write says EFBIG */
 	if (argc < 1)
 		return STATUS_USAGE;
 	argv[0] = me;

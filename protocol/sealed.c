@@ -6,6 +6,7 @@
 #include <stdbool.h>
 #include <stdio.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/vfs.h>
 #include <unistd.h>
@@ -24,6 +25,15 @@
 #ifndef MFD_NOEXEC_SEAL
 #define MFD_NOEXEC_SEAL 0x0008U
 #endif
+
+/* A file beyond RLIMIT_FSIZE has the kernel send SIGXFSZ, which ends a program that did not ask
+ * for a library's signal. */
+static bool is_allowed(size_t len)
+{
+	struct rlimit limit;
+
+	return getrlimit(RLIMIT_FSIZE, &limit) < 0 || len <= limit.rlim_cur;
+}
 
 static int sealed_open(const char *name)
 {
@@ -71,8 +81,11 @@ static int sealed_fill(struct sealed *sealed, int fd)
 int sealed_create(struct sealed *ret_sealed, const char *name, size_t len)
 {
 	struct sealed sealed = { .len = len, .fd = -1 };
-	int fd = sealed_open(name), r;
+	int fd, r;
 
+	if (!is_allowed(len))
+		return -EFBIG;
+	fd = sealed_open(name);
 	if (fd < 0)
 		return fd;
 	r = sealed_fill(&sealed, fd);

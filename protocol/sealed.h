@@ -18,8 +18,9 @@ struct sealed {
 #define SEALED_NONE ((struct sealed){ .fd = -1 })
 
 /* Make LEN bytes of zeros, that this process alone can write. NAME is for people, see
- * memfd_create(2). Errors: -ENOTSUP the kernel is older than Linux 5.1; -ENOMEM, -EMFILE
- * and others of memfd_create(2), fallocate(2), mmap(2) and open(2) of /proc/self/fd. */
+ * memfd_create(2). Errors: -ENOTSUP the kernel is older than Linux 5.1; -EFBIG the process may
+ * not have a file of this size, see setrlimit(2); -ENOMEM, -EMFILE and others of memfd_create(2),
+ * fallocate(2), mmap(2) and open(2) of /proc/self/fd. */
 int sealed_create(struct sealed *ret_sealed, const char *name, size_t len);
 
 /* Map what was passed by another process, after a look at it. FD is consumed on success.

@@ -120,6 +120,12 @@ void child_expect_exit(pid_t pid, int status)
 		fail_msg("exit status %d, expected %d", got, status);
 }
 
+void child_end_anyhow(pid_t pid)
+{
+	if (child_wait(pid) == -1)
+		fail_msg("process %d does not end", pid);
+}
+
 bool child_runs(pid_t pid)
 {
 	siginfo_t info = { 0 };
@@ -284,7 +290,15 @@ static void broker_exec(const struct broker *broker, const char *const options[]
 			putenv((char *)broker->environment[i]);
 	dup2(null, 0);
 	dup2(null, 1);
+	if (broker->log)
+		diagnostics = open(broker->log, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
 	dup2(diagnostics, 2);
+	if (broker->file_len_max > 0) {
+		struct rlimit limit = { broker->file_len_max, RLIM_INFINITY };
+
+		if (setrlimit(RLIMIT_FSIZE, &limit) < 0)
+			_exit(126);
+	}
 	if (broker->n_descriptors_max > 0) {
 		struct rlimit limit = { broker->n_descriptors_max, broker->n_descriptors_max };
 

@@ -67,6 +67,8 @@ struct broker {
 	int diagnostics;            /* the read end of its stderr */
 	uid_t uid;                  /* whom it runs as; this process's own by default */
 	unsigned n_descriptors_max; /* its RLIMIT_NOFILE, soft and hard; 0: as it is here */
+	unsigned file_len_max;      /* its RLIMIT_FSIZE, which is soft; 0: as it is here */
+	const char *log;            /* its stderr goes to this file, borrowed; NULL: to us */
 	const char *environment[4]; /* "NAME=VALUE" each, borrowed */
 	char dir[48];               /* its own, removed in the end */
 	char socket[64], ctl[64];
@@ -186,6 +188,8 @@ void child_expect_exit(pid_t pid, int status);
 void child_expect_kill(pid_t pid);
 /* Its exit status, whatever it is. */
 int child_end(pid_t pid);
+/* Wait for its end, by a signal or not. */
+void child_end_anyhow(pid_t pid);
 /* Has it not ended yet? */
 bool child_runs(pid_t pid);
 /* Wait until it has stopped itself with SIGSTOP. */
