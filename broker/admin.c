@@ -12,7 +12,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
-#include <sys/inotify.h>
 #include <unistd.h>
 
 #include "broker/broker.h"
@@ -327,22 +326,29 @@ static void admin_line(void *userdata, struct text line)
 		status_finish(admin, status.file, temporary);
 }
 
-static void admin_ready(struct watch *watch, uint32_t events)
+/* Returns whether there was anything to read. */
+static bool admin_read(struct admin *admin, struct broker *broker)
 {
-	struct admin *admin = container_of(watch, struct admin, watch);
-	struct broker *broker = container_of(admin, struct broker, admin);
 	char buffer[LINE_CAP];
 	unsigned n_dropped;
 	ssize_t n;
 
-	n = read(watch->fd, buffer, sizeof buffer);
+	n = read(admin->watch.fd, buffer, sizeof buffer);
 	if (n <= 0)
-		return;
+		return false;
 	n_dropped = line_feed(&admin->reader, buffer, (size_t)n, admin_line, broker);
 	if (n_dropped > 0)
 		trace(TRACE_WARNING, "ctl lines dropped count=%u reason=\"longer than %d bytes\"",
 			n_dropped, LINE_CAP);
 	admin->partial_since = broker->users.now;
+	return true;
+}
+
+static void admin_ready(struct watch *watch, uint32_t events)
+{
+	struct admin *admin = container_of(watch, struct admin, watch);
+
+	(void)admin_read(admin, container_of(admin, struct broker, admin));
 }
 
 /* What "echo STOP >" leaves behind while no broker runs: one short line that is a
@@ -374,38 +380,38 @@ static bool file_is_command(const char *path)
 	return command_find(line) != NULL;
 }
 
-static int admin_remove_old(struct admin *admin, char why[static NODE_WHY_MAX])
+/* Is the FIFO read by another process? To ask has a price: a reader that waits for its first
+ * writer takes this for one. Returns 0, NODE_E_HELD with WHY filled in, or -errno. */
+static int fifo_check_reader(const char *path, char why[static NODE_WHY_MAX])
 {
-	int r = node_check(admin->path, S_IFIFO, why);
+	int fd = open(path, O_WRONLY | O_NONBLOCK | O_NOFOLLOW | O_CLOEXEC);
 
-	if (r == NODE_E_ABSENT)
-		return 0;
-	if (r == NODE_E_FOREIGN && file_is_command(admin->path))
-		r = 0;
-	if (r)
-		return r;
-	return unlink(admin->path) < 0 && errno != ENOENT ? -errno : 0;
+	if (fd < 0)
+		return errno == ENXIO ? 0 : -errno;
+	close(fd);
+	snprintf(why, NODE_WHY_MAX, "another process reads %s", path);
+	return NODE_E_HELD;
 }
 
-static int admin_make(struct admin *admin, int *ret_fd)
+/* Open the FIFO, and give it its mode. *RET_IS_WIDE: others could write to it before. */
+static int fifo_open(struct admin *admin, int *ret_fd, bool *ret_is_wide)
 {
-	mode_t mode = admin->group == (gid_t)-1 ? 0600 : 0620, old = umask(077);
-	int r = mkfifo(admin->path, 0600) < 0 ? -errno : 0, fd;
+	bool has_group = admin->group != (gid_t)-1;
+	mode_t mode = has_group ? 0620 : 0600;
+	int fd = open(admin->path, O_RDWR | O_NONBLOCK | O_NOFOLLOW | O_CLOEXEC), r = 0;
 
-	umask(old);
-	if (r < 0)
-		return r;
-	fd = open(admin->path, O_RDWR | O_NONBLOCK | O_NOFOLLOW | O_CLOEXEC);
 	if (fd < 0)
 		return -errno;
-	if (fstat(fd, &admin->node) < 0)
+	if (fstat(fd, &admin->node) < 0) {
 		r = -errno;
-	else if (!S_ISFIFO(admin->node.st_mode) || admin->node.st_uid != geteuid())
-		r = -EPERM; /* somebody was quicker than mkfifo and open */
-	else if (admin->group != (gid_t)-1 && fchown(fd, (uid_t)-1, admin->group) < 0)
-		r = -errno;
-	else if (fchmod(fd, mode) < 0)
-		r = -errno;
+	} else if (!S_ISFIFO(admin->node.st_mode) || admin->node.st_uid != geteuid()) {
+		r = -EPERM; /* somebody was quicker than the look */
+	} else {
+		*ret_is_wide = (admin->node.st_mode & 07777 & ~mode) ||
+			       (admin->node.st_mode & 020 && admin->node.st_gid != admin->group);
+		if ((has_group && fchown(fd, (uid_t)-1, admin->group) < 0) || fchmod(fd, mode) < 0)
+			r = -errno;
+	}
 	if (r < 0) {
 		close(fd);
 		return r;
@@ -414,27 +420,59 @@ static int admin_make(struct admin *admin, int *ret_fd)
 	return 0;
 }
 
+/* Take the FIFO that is there: a writer that waits since a broker was killed goes on. A FIFO
+ * that more users could write to than may command is removed when its writers were woken.
+ * Returns 0, an outcome as of node_check(), or -errno. */
+static int fifo_take(struct admin *admin, int *ret_fd, char why[static NODE_WHY_MAX])
+{
+	bool is_wide = false;
+	int r = node_check(admin->path, S_IFIFO, why), fd;
+
+	if (r == NODE_E_FOREIGN && file_is_command(admin->path))
+		return unlink(admin->path) < 0 && errno != ENOENT ? -errno : NODE_E_ABSENT;
+	if (r == 0)
+		r = fifo_check_reader(admin->path, why);
+	if (r == 0)
+		r = fifo_open(admin, &fd, &is_wide);
+	if (r == -EACCES) /* its mode keeps everybody out, so nobody waits */
+		return unlink(admin->path) < 0 && errno != ENOENT ? -errno : NODE_E_ABSENT;
+	if (r)
+		return r == -ENOENT ? NODE_E_ABSENT : r;
+	if (!is_wide) {
+		*ret_fd = fd;
+		return 0;
+	}
+	r = unlink(admin->path) < 0 && errno != ENOENT ? -errno : NODE_E_ABSENT;
+	close(fd);
+	return r;
+}
+
+static int fifo_make(struct admin *admin, int *ret_fd)
+{
+	mode_t old = umask(077);
+	int r = mkfifo(admin->path, 0600) < 0 ? -errno : 0;
+	bool is_wide;
+
+	umask(old);
+	return r < 0 ? r : fifo_open(admin, ret_fd, &is_wide);
+}
+
 static int admin_start(struct admin *admin, struct broker *broker, char why[static NODE_WHY_MAX])
 {
-	int r, fd = -1;
+	int fd = -1, r = fifo_take(admin, &fd, why);
 
-	r = admin_remove_old(admin, why);
-	if (r == 0)
-		r = admin_make(admin, &fd);
+	if (r == NODE_E_ABSENT)
+		r = fifo_make(admin, &fd);
 	if (r)
 		return r;
 	admin->watch.fd = fd;
 	r = loop_add(&broker->loop, &admin->watch, EPOLLIN);
 	if (r < 0) {
 		admin->watch.fd = -1;
-		close(fd);
 		unlink(admin->path);
-		return r;
+		close(fd);
 	}
-	if (broker->guard.fd >= 0)
-		admin->guard = inotify_add_watch(broker->guard.fd, admin->path,
-			IN_ATTRIB | IN_DELETE_SELF | IN_MOVE_SELF | IN_DONT_FOLLOW);
-	return 0;
+	return r;
 }
 
 int admin_open(struct admin *admin, struct broker *broker, const char *path, gid_t group,
@@ -452,51 +490,96 @@ int admin_open(struct admin *admin, struct broker *broker, const char *path, gid
 	r = node_lock(&admin->lock, path, why);
 	if (r == 0)
 		r = admin_start(admin, broker, why);
+	admin->is_open = r == 0;
 	if (r)
 		admin_deinit(admin);
 	return r;
+}
+
+/* Let the FIFO go; its name goes first, so that nobody opens what nobody will read. Returns its
+ * descriptor, for the caller to close, or -1. */
+static int admin_end(struct admin *admin, struct broker *broker)
+{
+	int fd = admin->watch.fd;
+
+	if (fd < 0)
+		return -1;
+	if (node_is_same(admin->path, &admin->node))
+		unlink(admin->path);
+	loop_remove(&broker->loop, &admin->watch);
+	admin->watch.fd = -1;
+	return fd;
 }
 
 void admin_close(struct admin *admin, struct broker *broker)
 {
 	char why[NODE_WHY_MAX];
 
-	if (admin->watch.fd < 0)
+	if (!admin->is_open)
 		return;
-	if (admin->guard >= 0)
-		inotify_rm_watch(broker->guard.fd, admin->guard);
-	admin->guard = -1;
-	loop_remove(&broker->loop, &admin->watch);
-	close(admin->watch.fd);
-	admin->watch.fd = -1;
-	if (node_is_same(admin->path, &admin->node))
-		unlink(admin->path);
+	admin->is_open = false;
+	admin->lost = 0;
+	admin->closing = admin_end(admin, broker);
 	if (node_check(admin->status_path, S_IFREG, why) == 0)
 		unlink(admin->status_path);
 }
 
 void admin_deinit(struct admin *admin)
 {
+	if (admin->closing >= 0)
+		close(admin->closing);
+	admin->closing = -1;
 	node_unlock(&admin->lock);
 	free(admin->status_path);
 	admin->status_path = NULL;
 }
 
-void admin_check(struct admin *admin, struct broker *broker)
+static int admin_make_again(
+	struct admin *admin, struct broker *broker, char why[static NODE_WHY_MAX])
 {
-	char why[NODE_WHY_MAX];
+	int r = node_lock_again(&admin->lock, admin->path, why), fd;
+
+	if (r || (admin->watch.fd >= 0 && node_is_same(admin->path, &admin->node)))
+		return r;
+	/* what was written before it vanished, of which a pipe holds 16 pages as a rule */
+	for (int i = 0; admin->watch.fd >= 0 && i < 16; i++)
+		if (!admin_read(admin, broker))
+			break;
+	line_drop(&admin->reader);
+	fd = admin_end(admin, broker);
+	if (fd >= 0)
+		close(fd);
+	r = admin_start(admin, broker, why);
+	if (r == NODE_E_HELD && lstat(admin->path, &admin->node) == 0)
+		admin->retry_at = broker->users.now + ADMIN_HELD_NS;
+	return r;
+}
+
+bool admin_check(struct admin *admin, struct broker *broker)
+{
+	char why[NODE_WHY_MAX] = "";
+	bool is_there;
 	int r;
 
-	if (admin->watch.fd < 0 || node_is_same(admin->path, &admin->node))
-		return;
-	admin_close(admin, broker);
-	why[0] = '\0';
-	r = admin_start(admin, broker, why);
-	if (r)
-		trace(TRACE_ERROR, "ctl lost path=%s reason=\"%s\"", admin->path,
-			r < 0 ? strerror(-r) : why);
-	else
-		trace(TRACE_WARNING, "ctl vanished path=%s; made again", admin->path);
+	if (!admin->is_open)
+		return false;
+	if (broker->users.now < admin->retry_at && node_is_same(admin->path, &admin->node))
+		return false; /* another process reads it */
+	admin->retry_at = 0;
+	is_there = admin->watch.fd >= 0 && node_is_same(admin->path, &admin->node);
+	if (is_there && node_lock_is_there(&admin->lock)) {
+		admin->lost = 0; /* its directory was moved away and back */
+		return false;
+	}
+	r = admin_make_again(admin, broker, why);
+	if (r && r != admin->lost)
+		trace(TRACE_ERROR, "ctl %slost path=%s reason=\"%s\"; the broker tries again",
+			is_there ? "lock " : "", admin->path, r < 0 ? strerror(-r) : why);
+	else if (r == 0)
+		trace(TRACE_WARNING, "ctl %svanished path=%s; made again", is_there ? "lock " : "",
+			admin->path);
+	admin->lost = r;
+	return r == 0;
 }
 
 uint64_t admin_expire(struct admin *admin, uint64_t now)

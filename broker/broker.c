@@ -7,7 +7,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
-#include <sys/inotify.h>
 #include <sys/signalfd.h>
 #include <time.h>
 #include <unistd.h>
@@ -171,17 +170,60 @@ static void signals_ready(struct watch *watch, uint32_t events)
 	}
 }
 
+static bool broker_has_paths(const struct broker *broker)
+{
+	const char *socket = broker->config->socket;
+
+	return (socket && socket[0] != '@') || broker->admin.is_open;
+}
+
+/* Look after the socket, the FIFO and their locks. What was made again is watched from then
+ * on, and may have vanished before that: so look again. */
+static void broker_check_paths(struct broker *broker)
+{
+	const char *socket = broker->config->socket;
+	const char *const paths[] = { socket && socket[0] != '@' ? socket : NULL,
+		broker->admin.is_open ? broker->admin.path : NULL };
+
+	if (broker->is_stopping || !broker_has_paths(broker))
+		return;
+	guard_follow(&broker->guard);
+	for (int i = 0; i < 3; i++) {
+		bool is_new = listener_check(&broker->listener, broker);
+
+		is_new |= admin_check(&broker->admin, broker);
+		if (!is_new && i > 0)
+			break;
+		if (is_new || broker->guard.is_blind)
+			guard_arm(&broker->guard, &broker->loop, paths, ARRAY_LEN(paths));
+	}
+	broker->guard.look_at = broker->users.now + GUARD_LOOK_NS;
+}
+
 static void guard_ready(struct watch *watch, uint32_t events)
 {
-	struct broker *broker = container_of(watch, struct broker, guard);
-	char buffer[4096];
+	struct broker *broker = container_of(watch, struct broker, guard.watch);
 
-	while (read(watch->fd, buffer, sizeof buffer) > 0)
-		;
-	if (broker->is_stopping)
-		return;
-	listener_check(&broker->listener, broker);
-	admin_check(&broker->admin, broker);
+	guard_drain(&broker->guard);
+	broker_check_paths(broker);
+}
+
+/* Look when it is time. Returns ns until the next look, UINT64_MAX when an event will tell. */
+static uint64_t broker_patience_for_paths(struct broker *broker)
+{
+	const struct guard *guard = &broker->guard;
+	uint64_t now = broker->users.now;
+
+	if (broker->is_stopping || !broker_has_paths(broker))
+		return UINT64_MAX;
+	if (!guard->is_blind && !broker->listener.lost && !broker->admin.lost) {
+		if (now >= guard->look_at + GUARD_IDLE_NS)
+			broker_check_paths(broker);
+		return UINT64_MAX;
+	}
+	if (now >= guard->look_at)
+		broker_check_paths(broker);
+	return guard->look_at - now;
 }
 
 static void names_ready(struct watch *watch, uint32_t events)
@@ -257,8 +299,8 @@ static int broker_init_loop(struct broker *broker)
 	r = broker_watch(broker, &broker->signals, signalfd(-1, &mask, SFD_CLOEXEC | SFD_NONBLOCK),
 		signals_ready);
 	if (r == 0)
-		r = broker_watch(broker, &broker->guard, inotify_init1(IN_CLOEXEC | IN_NONBLOCK),
-			guard_ready);
+		r = guard_init(&broker->guard, &broker->loop, guard_ready,
+			!broker->config->state || broker->config->state[0] == '/');
 	return r;
 }
 
@@ -315,10 +357,9 @@ int broker_init(struct broker *broker, const struct broker_config *config)
 	int r;
 
 	*broker = (struct broker){ .config = config, .next_session = 1, .loop.fd = -1 };
-	broker->signals.fd = broker->guard.fd = broker->names.fd = -1;
-	broker->listener =
-		(struct listener){ .watch.fd = -1, .lock.fd = -1, .guard = -1, .spare = -1 };
-	broker->admin.watch.fd = broker->admin.lock.fd = broker->admin.guard = -1;
+	broker->signals.fd = broker->guard.watch.fd = broker->names.fd = -1;
+	broker->listener = (struct listener){ .watch.fd = -1, .lock.fd = -1, .spare = -1 };
+	broker->admin.watch.fd = broker->admin.lock.fd = broker->admin.closing = -1;
 	list_init(&broker->sessions);
 	list_init(&broker->reading);
 	list_init(&broker->ringing);
@@ -356,6 +397,7 @@ int broker_init(struct broker *broker, const struct broker_config *config)
 		r = broker_open_store(broker);
 	if (r)
 		return r;
+	broker_check_paths(broker);
 	broker->n_descriptors = descriptors_count();
 	node_set_started();
 	trace(TRACE_INFO, "ready socket=%s ctl=%s pid=%d", config->socket ? config->socket : "-",
@@ -407,8 +449,7 @@ void broker_deinit(struct broker *broker)
 		/* on -EBUSY its thread still works on rows that we leave to the exit */
 		(void)users_deinit(&broker->users);
 	}
-	if (broker->guard.fd >= 0)
-		close(broker->guard.fd);
+	guard_deinit(&broker->guard);
 	if (broker->signals.fd >= 0)
 		close(broker->signals.fd);
 	loop_deinit(&broker->loop);
@@ -583,6 +624,7 @@ static uint64_t broker_patience(struct broker *broker)
 	wait = MIN(wait, fastpath_patience(broker));
 	wait = MIN(wait, store_patience(&broker->store, now));
 	wait = MIN(wait, rooms_age(&broker->rooms, now));
+	wait = MIN(wait, broker_patience_for_paths(broker));
 	if (broker->is_stopping)
 		wait = MIN(wait, broker->stop_at - MIN(now, broker->stop_at));
 

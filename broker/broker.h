@@ -18,6 +18,7 @@
 #include "broker/listener.h"
 #include "broker/loop.h"
 #include "broker/errand.h"
+#include "broker/guard.h"
 #include "broker/room.h"
 #include "broker/settings.h"
 #include "broker/store.h"
@@ -47,7 +48,8 @@ struct broker {
 	const struct broker_config *config;
 	struct settings settings;
 	struct loop loop;
-	struct watch signals, guard, names; /* guard: inotify; names: nss.worker.fd */
+	struct watch signals, names; /* names: nss.worker.fd */
+	struct guard guard;
 	struct listener listener;
 	struct admin admin;
 	struct users users;

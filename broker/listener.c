@@ -10,7 +10,6 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/epoll.h>
-#include <sys/inotify.h>
 #include <unistd.h>
 
 #include "broker/broker.h"
@@ -84,14 +83,6 @@ static int listener_bind(
 	return r;
 }
 
-static void listener_guard(struct listener *listener, struct broker *broker)
-{
-	if (listener_is_abstract(listener) || broker->guard.fd < 0)
-		return;
-	listener->guard = inotify_add_watch(broker->guard.fd, listener->path,
-		IN_ATTRIB | IN_DELETE_SELF | IN_MOVE_SELF | IN_DONT_FOLLOW);
-}
-
 static int listener_start(
 	struct listener *listener, struct broker *broker, char why[static NODE_WHY_MAX])
 {
@@ -124,7 +115,6 @@ static int listener_start(
 		close(fd);
 		return r;
 	}
-	listener_guard(listener, broker);
 	return 0;
 }
 
@@ -260,24 +250,29 @@ int listener_open(struct listener *listener, struct broker *broker, const char *
 	}
 	listener->spare = open("/dev/null", O_RDONLY | O_CLOEXEC);
 	r = listener_start(listener, broker, why);
+	listener->is_open = r == 0;
 	if (r)
 		listener_deinit(listener);
 	return r;
 }
 
-void listener_close(struct listener *listener, struct broker *broker)
+static void listener_end(struct listener *listener, struct broker *broker)
 {
 	if (listener->watch.fd < 0)
 		return;
-	if (listener->guard >= 0)
-		inotify_rm_watch(broker->guard.fd, listener->guard);
-	listener->guard = -1;
 	loop_remove(&broker->loop, &listener->watch);
 	close(listener->watch.fd);
 	listener->watch.fd = -1;
 	listener->is_paused = false; /* nothing is left to resume */
 	if (!listener_is_abstract(listener) && node_is_same(listener->path, &listener->node))
 		unlink(listener->path);
+}
+
+void listener_close(struct listener *listener, struct broker *broker)
+{
+	listener_end(listener, broker);
+	listener->is_open = false;
+	listener->lost = 0;
 }
 
 void listener_deinit(struct listener *listener)
@@ -288,25 +283,44 @@ void listener_deinit(struct listener *listener)
 	listener->spare = -1;
 }
 
-void listener_check(struct listener *listener, struct broker *broker)
+/* The lock comes first: another broker may have the path by now. Until it is known that the
+ * path can be had, who still finds the old socket, in a directory that was renamed, is let in. */
+static int listener_make_again(
+	struct listener *listener, struct broker *broker, char why[static NODE_WHY_MAX])
 {
-	char why[NODE_WHY_MAX];
+	int r = node_lock_again(&listener->lock, listener->path, why);
+
+	if (r || (listener->watch.fd >= 0 && node_is_same(listener->path, &listener->node)))
+		return r;
+	/* whoever connected before it vanished is let in first */
+	for (int i = 0; listener->watch.fd >= 0 && i < SOMAXCONN; i++)
+		if (!listener_accept(listener, broker))
+			break;
+	listener_end(listener, broker);
+	return listener_start(listener, broker, why);
+}
+
+bool listener_check(struct listener *listener, struct broker *broker)
+{
+	char why[NODE_WHY_MAX] = "";
+	bool is_there;
 	int r;
 
-	if (listener->watch.fd < 0 || listener_is_abstract(listener) ||
-		node_is_same(listener->path, &listener->node))
-		return;
-	/* whoever connected before it vanished is let in first */
-	while (listener_accept(listener, broker))
-		;
-	listener_close(listener, broker);
-	why[0] = '\0';
-	r = listener_start(listener, broker, why);
-	if (r)
-		trace(TRACE_ERROR,
-			"socket lost path=%s reason=\"%s\"; new clients can not come until a "
-			"restart",
-			listener->path, r < 0 ? strerror(-r) : why);
-	else
-		trace(TRACE_WARNING, "socket vanished path=%s; made again", listener->path);
+	if (!listener->is_open || listener_is_abstract(listener))
+		return false;
+	is_there = listener->watch.fd >= 0 && node_is_same(listener->path, &listener->node);
+	if (is_there && node_lock_is_there(&listener->lock)) {
+		listener->lost = 0; /* its directory was moved away and back */
+		return false;
+	}
+	r = listener_make_again(listener, broker, why);
+	if (r && r != listener->lost)
+		trace(TRACE_ERROR, "%s lost path=%s reason=\"%s\"; the broker tries again%s",
+			is_there ? "lock" : "socket", listener->path, r < 0 ? strerror(-r) : why,
+			is_there ? "" : ", and new clients cannot connect until then");
+	else if (r == 0)
+		trace(TRACE_WARNING, "%s vanished path=%s; made again",
+			is_there ? "lock" : "socket", listener->path);
+	listener->lost = r;
+	return r == 0;
 }

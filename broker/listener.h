@@ -20,7 +20,8 @@ struct listener {
 	gid_t group; /* (gid_t)-1: unchanged */
 	struct node_lock lock;
 	struct stat node; /* what was bound */
-	int guard;        /* inotify watch on the node, -1 */
+	bool is_open;     /* from listener_open() to listener_close(), also while it is lost */
+	int lost;         /* why it cannot be made again, as of listener_open(); 0: it is there */
 	int spare;        /* a descriptor to give up when there are none left */
 	bool is_paused;
 	uint64_t resume_at;
@@ -40,8 +41,9 @@ void listener_close(struct listener *listener, struct broker *broker);
 /* Release the lock, too. Takes a listener that was never opened. */
 void listener_deinit(struct listener *listener);
 
-/* Something happened to the file: bind again if it is gone. */
-void listener_check(struct listener *listener, struct broker *broker);
+/* Bind again, under the lock, if the socket or its lock has vanished. What fails is said
+ * once, and is tried again with the next call. Returns whether something was made. */
+bool listener_check(struct listener *listener, struct broker *broker);
 
 /* Accept again after a pause. */
 void listener_resume(struct listener *listener, struct broker *broker);

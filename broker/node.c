@@ -155,14 +155,35 @@ int node_lock(struct node_lock *ret_lock, const char *path, char why[static NODE
 	return 0;
 }
 
-void node_unlock(struct node_lock *lock)
+bool node_lock_is_there(const struct node_lock *lock)
 {
 	struct stat st;
 
+	return fstat(lock->fd, &st) == 0 && node_is_same(lock->path, &st);
+}
+
+int node_lock_again(struct node_lock *lock, const char *path, char why[static NODE_WHY_MAX])
+{
+	struct node_lock again;
+	int r;
+
+	if (node_lock_is_there(lock))
+		return 0;
+	r = node_lock(&again, path, why);
+	if (r)
+		return r;
+	close(lock->fd);
+	free(lock->path);
+	*lock = again;
+	return 0;
+}
+
+void node_unlock(struct node_lock *lock)
+{
 	if (lock->fd < 0)
 		return;
 	/* if somebody removed it, the one that is there now may be another broker's */
-	if (fstat(lock->fd, &st) == 0 && node_is_same(lock->path, &st))
+	if (node_lock_is_there(lock))
 		unlink(lock->path);
 	close(lock->fd);
 	free(lock->path);

@@ -38,5 +38,12 @@ struct node_lock {
  * in, or -errno. */
 int node_lock(struct node_lock *ret_lock, const char *path, char why[static NODE_WHY_MAX]);
 
+/* Is PATH.lock still the file that is locked? */
+bool node_lock_is_there(const struct node_lock *lock);
+
+/* Take the lock of PATH again when its file has vanished. Returns what node_lock() does; the
+ * lock stays as it was unless that is 0. */
+int node_lock_again(struct node_lock *lock, const char *path, char why[static NODE_WHY_MAX]);
+
 /* Unlink, then release. Takes a lock that is not held. */
 void node_unlock(struct node_lock *lock);
