@@ -78,6 +78,7 @@ struct broker {
 	uint64_t n_revoked;   /* times that rings were taken from readers */
 	uint64_t n_passed;    /* descriptors that are kept to be passed on */
 	uint64_t n_rings;     /* that were taken, since the start */
+	bool has_warned_fast; /* of what fast paths lack here */
 
 	uint64_t turn_end; /* broker_clock() at which the turn in hand is over */
 	bool is_calm;      /* one message came in the last round: who sends one waits for an answer,

@@ -28,22 +28,37 @@ static struct control_page *fast_page(const struct fast *fast)
 
 /* ---- opening ---- */
 
-/* A semaphore, where everybody that touches it is one user. */
-static int fast_create_waker(struct fast *fast)
+/* Say once what the kernel does not give: it is a convenience, and the rest goes on. */
+static void fast_warn(struct broker *broker, const char *what, int error, const char *instead)
+{
+	if (broker->has_warned_fast)
+		return;
+	broker->has_warned_fast = true;
+	trace(TRACE_WARNING, "no %s for fast paths: %s; %s", what, strerror(-error), instead);
+}
+
+/* A semaphore, where everybody that touches it is one user. Without /dev/shm, or when it is
+ * full, an eventfd will do. */
+static void fast_create_waker(struct fast *fast)
 {
 	struct broker *broker = fast->broker;
 	int r;
 
 	if (fast->user->uid != broker->users.self)
-		return 0;
+		return;
 	ipc_put_name(broker->config->socket ? broker->config->socket : "", fast->semaphore);
 	r = waker_create(&fast->waker, fast->semaphore);
-	if (r < 0) { /* no /dev/shm, or it is full: an eventfd will do */
-		trace(TRACE_DEBUG, "semaphore name=%s reason=\"%s\"", fast->semaphore,
-			strerror(-r));
-		fast->semaphore[0] = '\0';
+	if (r == 0) {
+		r = fast->held = ipc_hold(fast->semaphore);
+		if (r >= 0) {
+			fast_hold(fast, 1);
+			return;
+		}
+		waker_close(&fast->waker);
+		sem_unlink(fast->semaphore);
 	}
-	return 0;
+	fast_warn(broker, "semaphore", r, "an eventfd is used instead");
+	fast->semaphore[0] = '\0';
 }
 
 static struct fast *fast_new(struct session *session)
@@ -60,6 +75,7 @@ static struct fast *fast_new(struct session *session)
 	fast->author.name.data = fast->author_name;
 	fast->control = SEALED_NONE;
 	fast->waker = WAKER_NONE;
+	fast->held = -1;
 	list_init(&fast->followers);
 	list_init(&fast->turn_link);
 	list_init(&fast->rest_link);
@@ -103,14 +119,14 @@ int fast_open(struct session *session, const struct frame *frame)
 		return 0;
 	}
 	r = sealed_create(&fast->control, "chat-control", sizeof(struct control_page));
-	if (r == 0)
-		r = fast_create_waker(fast);
 	if (r < 0) {
+		fast_warn(session->broker, "shared memory", r, "all goes through the socket");
 		answer_refuse(session, frame, CODE_RING, "no fast path here: %s", strerror(-r));
 		fast->session = NULL;
 		fast_release(fast);
 		return 0;
 	}
+	fast_create_waker(fast);
 	fast_hold(fast, 1);
 	session->fast = fast;
 	fast->is_page_due = true;
@@ -135,6 +151,11 @@ static void fast_close_waker(struct fast *fast)
 	if (fast->semaphore[0])
 		sem_unlink(fast->semaphore);
 	fast->semaphore[0] = '\0';
+	if (fast->held >= 0) {
+		close(fast->held);
+		fast_hold(fast, -1);
+	}
+	fast->held = -1;
 	if (fast->waker.fd >= 0)
 		fast_hold(fast, -2);
 	waker_close(&fast->waker);

@@ -47,6 +47,7 @@ struct fast {
 	struct sealed control;          /* not mapped when the session is gone */
 	struct waker waker;             /* of this session; WAKER_NONE: it does not sleep yet */
 	char semaphore[WAKER_NAME_MAX]; /* its name; "" when it is an eventfd */
+	int held;                       /* as of ipc_hold(), -1: it is an eventfd */
 	bool is_page_due, is_open;
 
 	/* One frame at a time waits for TOOK: descriptors on their way are few, and whoever

@@ -9,6 +9,7 @@
 #include <stdint.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -34,6 +35,32 @@ void ipc_put_name(const char *socket, char ret_name[static WAKER_NAME_MAX])
 
 	randombytes_buf(&random, sizeof random);
 	snprintf(ret_name + n, WAKER_NAME_MAX - (size_t)n, "%016lx", (unsigned long)random);
+}
+
+/* Open the file of a semaphore, NAME without its slash, and lock it. Returns a descriptor,
+ * -EWOULDBLOCK when another process holds it, or another -errno. */
+static int ipc_lock(const char *name)
+{
+	char path[sizeof IPC_DIR "/" IPC_PREFIX + NAME_MAX];
+	struct stat statbuf;
+	int fd, r = 0;
+
+	snprintf(path, sizeof path, IPC_DIR "/" IPC_PREFIX "%s", name);
+	fd = open(path, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
+	if (fd < 0)
+		return -errno;
+	if (flock(fd, LOCK_EX | LOCK_NB) < 0 || fstat(fd, &statbuf) < 0)
+		r = -errno;
+	else if (statbuf.st_nlink == 0) /* it was removed before it was locked */
+		r = -ENOENT;
+	if (r < 0)
+		close(fd);
+	return r < 0 ? r : fd;
+}
+
+int ipc_hold(const char *name)
+{
+	return ipc_lock(name + 1);
 }
 
 /* Is NAME, in the directory, a semaphore of ours? */
@@ -72,13 +99,17 @@ int ipc_list(const char *socket, ipc_found_fn *found, void *userdata)
 static void ipc_remove(void *userdata, const char *name, bool is_of_socket)
 {
 	char full[NAME_MAX + 2];
-	int *n_removed = userdata;
+	int *n_removed = userdata, fd;
 
 	if (!is_of_socket)
+		return;
+	fd = ipc_lock(name);
+	if (fd < 0)
 		return;
 	snprintf(full, sizeof full, "/%s", name);
 	if (sem_unlink(full) == 0)
 		(*n_removed)++;
+	close(fd);
 }
 
 int ipc_clean(const char *socket)

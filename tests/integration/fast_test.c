@@ -697,6 +697,39 @@ static void test_leftovers(void **state)
 	broker_stop(broker);
 }
 
+/* What a broker holds that lives is removed by nobody, also when its socket and its lock were
+ * swept away. */
+static void test_swept_lock(void **state)
+{
+	struct broker *broker = broker_start(NULL), *other = broker_new();
+	const char *program = getenv("CHAT_BROKER");
+	struct chat *chat = open_named(broker, "sp3aker"), *reader = open_named(broker, "r3ader");
+
+	join_fast(reader, "room", CHAT_FAST);
+	warm_up(chat, reader, "room", CHAT_FAST);
+	assert_int_equal(count_semaphores(broker), 2);
+	broker_signal(broker, SIGSTOP); /* or it would make them again */
+	assert_int_equal(unlink(broker_path(broker, "broker.sock.lock")), 0);
+	child_expect_exit(child_run(broker->dir, (const char *[]){ program, "--clean-ipc",
+							 "--socket", broker->socket, NULL }),
+		0);
+	assert_int_equal(count_semaphores(broker), 2);
+	assert_int_equal(unlink(broker->socket), 0);
+	strcpy(other->socket, broker->socket);
+	broker_spawn_here(other, NULL);
+	broker_wait_ready(other);
+	assert_int_equal(broker_count(other, "removed semaphores"), 0);
+	assert_int_equal(count_semaphores(broker), 2);
+	broker_signal(other, SIGTERM);
+	broker_expect_exit(other, 0);
+	broker_signal(broker, SIGCONT);
+	warm_up(chat, reader, "room", CHAT_FAST);
+	chat_close(chat);
+	chat_close(reader);
+	broker_stop(broker);
+	assert_int_equal(count_semaphores(broker), 0);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -720,6 +753,7 @@ int main(void)
 		TEST(test_wake_other),
 		TEST(test_wake_other_of_service),
 		TEST(test_leftovers),
+		TEST(test_swept_lock),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -276,6 +276,11 @@ static void fast_put_aside(struct fast *fast)
 	if (fast->waker.fd >= 0)
 		fast_hold(fast, -2);
 	waker_close(&fast->waker);
+	if (fast->held >= 0) {
+		close(fast->held);
+		fast_hold(fast, -1);
+	}
+	fast->held = -1;
 	fast->semaphore[0] = '\0';
 }
 
