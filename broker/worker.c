@@ -2,6 +2,7 @@
 #include "broker/worker.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <linux/close_range.h>
 #include <sched.h>
 #include <signal.h>
@@ -22,8 +23,10 @@
  * refused, it goes on as it was. */
 static void worker_part(const struct worker *worker)
 {
-	if (close_range((unsigned)worker->fd + 1, ~0u, CLOSE_RANGE_UNSHARE) == 0 && worker->fd > 3)
-		(void)close_range(3, (unsigned)worker->fd - 1, 0);
+	unsigned own = (unsigned)worker->write_fd;
+
+	if (close_range(own + 1, ~0u, CLOSE_RANGE_UNSHARE) == 0 && own > 3)
+		(void)close_range(3, own - 1, 0);
 }
 
 static struct list *worker_next(struct worker *worker)
@@ -84,10 +87,26 @@ static void *worker_run(void *arg)
 		job->work(job);
 		pthread_mutex_lock(&worker->mutex);
 		list_append(&worker->done, link);
-		(void)!write(worker->fd, &one, sizeof one);
+		/* a pipe that is full is readable, and that is all */
+		(void)!write(worker->write_fd, &one, sizeof one);
 	}
 	pthread_mutex_unlock(&worker->mutex);
 	return NULL;
+}
+
+/* A kernel can be built without eventfd(2). */
+static int worker_open(struct worker *worker)
+{
+	int ends[2];
+
+	worker->fd = worker->write_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	if (worker->fd >= 0)
+		return 0;
+	if (pipe2(ends, O_CLOEXEC | O_NONBLOCK) < 0)
+		return -errno;
+	worker->fd = ends[0];
+	worker->write_fd = ends[1];
+	return 0;
 }
 
 static int worker_start(struct worker *worker, const char *name)
@@ -98,9 +117,9 @@ static int worker_start(struct worker *worker, const char *name)
 	list_init(&worker->urgent);
 	list_init(&worker->queue);
 	list_init(&worker->done);
-	worker->fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-	if (worker->fd < 0)
-		return -errno;
+	r = worker_open(worker);
+	if (r < 0)
+		return r;
 	pthread_mutex_init(&worker->mutex, NULL);
 	pthread_cond_init(&worker->wake, NULL);
 	sigfillset(&all); /* signals are the loop's */
@@ -116,13 +135,13 @@ static int worker_start(struct worker *worker, const char *name)
 
 int worker_init(struct worker *worker, const char *name, uint64_t look_ns)
 {
-	*worker = (struct worker){ .fd = -1, .look_ns = look_ns };
+	*worker = (struct worker){ .fd = -1, .write_fd = -1, .look_ns = look_ns };
 	return worker_start(worker, name);
 }
 
 int worker_init_patient(struct worker *worker, const char *name)
 {
-	*worker = (struct worker){ .fd = -1, .is_patient = true };
+	*worker = (struct worker){ .fd = -1, .write_fd = -1, .is_patient = true };
 	return worker_start(worker, name);
 }
 
@@ -146,9 +165,12 @@ int worker_deinit(struct worker *worker, uint64_t timeout_ns)
 			return -EBUSY;
 		worker->is_running = false;
 	}
-	if (worker->fd >= 0)
+	if (worker->fd >= 0) {
+		if (worker->write_fd != worker->fd)
+			close(worker->write_fd);
 		close(worker->fd);
-	worker->fd = -1;
+	}
+	worker->fd = worker->write_fd = -1;
 	return 0;
 }
 
@@ -164,14 +186,14 @@ void worker_add(struct worker *worker, struct job *job, bool is_urgent)
 struct job *worker_take(struct worker *worker)
 {
 	struct job *job = NULL;
-	uint64_t count;
+	uint64_t counts[64]; /* one of an eventfd, many of a pipe */
 
 	pthread_mutex_lock(&worker->mutex);
 	if (!list_is_empty(&worker->done)) {
 		job = container_of(list_first(&worker->done), struct job, job_link);
 		list_unlink(&job->job_link);
 	} else {
-		(void)!read(worker->fd, &count, sizeof count);
+		(void)!read(worker->fd, counts, sizeof counts);
 	}
 	pthread_mutex_unlock(&worker->mutex);
 	return job;

@@ -21,6 +21,7 @@ struct job {
 
 struct worker {
 	int fd;
+	int write_fd; /* FD, an eventfd; or the other end of a pipe */
 	pthread_t thread;
 	pthread_mutex_t mutex;
 	pthread_cond_t wake;

@@ -254,8 +254,12 @@ static void fast_make_sleeper(struct chat *chat)
 	struct fast *fast = &chat->fast;
 	struct sleeper sleeper;
 
-	if (sleeper_create(&sleeper) < 0 || link_watch(&chat->link, sleeper.fd) < 0)
+	if (sleeper_create(&sleeper) < 0)
 		return; /* then nobody passes us a ring */
+	if (link_watch(&chat->link, sleeper.fd) < 0) {
+		sleeper_close(&sleeper);
+		return;
+	}
 	sleeper_close(&fast->sleeper);
 	fast->sleeper = sleeper;
 	fast->is_waker_due = true;

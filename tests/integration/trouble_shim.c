@@ -6,17 +6,24 @@
  * file was made, and the file goes), "fail" (getpw*_r fail with EIO), "hang", a FIFO
  * (they wait until somebody opens it for writing), "hungry" (they need some descriptors
  * at a time, as those that ask a server do), "accept" and "watch" (accept4 and adding to
- * an epoll fail with the errno that it says).
+ * an epoll fail with the errno that it says). What the kernel offers fails the same way:
+ * "inotify", "inotify-watch", "memfd", "semaphore", "eventfd", "close-range" and "priority".
  */
 #include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <pwd.h>
+#include <semaphore.h>
+#include <stdarg.h>
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
+#include <sys/eventfd.h>
+#include <sys/inotify.h>
+#include <sys/mman.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -138,6 +145,81 @@ EXPORT int epoll_ctl(int epoll, int operation, int fd, struct epoll_event *event
 	errno = (int)error;
 	return -1;
 }
+
+/* ---- what the kernel offers ---- */
+
+/* Does it fail? Then errno says how. */
+static bool is_refused(const char *name)
+{
+	int saved = errno;
+	unsigned long error;
+	bool is = trouble_number(name, &error);
+
+	errno = is ? (int)error : saved;
+	return is;
+}
+
+EXPORT int inotify_init1(int flags)
+{
+	int (*next)(int) = dlsym(RTLD_NEXT, "inotify_init1");
+
+	return is_refused("inotify") ? -1 : next(flags);
+}
+
+EXPORT int inotify_add_watch(int fd, const char *path, uint32_t events)
+{
+	int (*next)(int, const char *, uint32_t) = dlsym(RTLD_NEXT, "inotify_add_watch");
+
+	return is_refused("inotify-watch") ? -1 : next(fd, path, events);
+}
+
+EXPORT int memfd_create(const char *name, unsigned flags)
+{
+	int (*next)(const char *, unsigned) = dlsym(RTLD_NEXT, "memfd_create");
+
+	return is_refused("memfd") ? -1 : next(name, flags);
+}
+
+EXPORT int eventfd(unsigned value, int flags)
+{
+	int (*next)(unsigned, int) = dlsym(RTLD_NEXT, "eventfd");
+
+	return is_refused("eventfd") ? -1 : next(value, flags);
+}
+
+EXPORT int close_range(unsigned first, unsigned last, int flags)
+{
+	int (*next)(unsigned, unsigned, int) = dlsym(RTLD_NEXT, "close_range");
+
+	return is_refused("close-range") ? -1 : next(first, last, flags);
+}
+
+EXPORT int setpriority(__priority_which_t which, id_t who, int priority)
+{
+	int (*next)(__priority_which_t, id_t, int) = dlsym(RTLD_NEXT, "setpriority");
+
+	return is_refused("priority") ? -1 : next(which, who, priority);
+}
+
+EXPORT sem_t *sem_open(const char *name, int flags, ...)
+{
+	sem_t *(*next)(const char *, int, ...) = dlsym(RTLD_NEXT, "sem_open");
+	unsigned value;
+	mode_t mode;
+	va_list ap;
+
+	if (is_refused("semaphore"))
+		return SEM_FAILED;
+	if (!(flags & O_CREAT))
+		return next(name, flags);
+	va_start(ap, flags);
+	mode = va_arg(ap, mode_t);
+	value = va_arg(ap, unsigned);
+	va_end(ap);
+	return next(name, flags, mode, value);
+}
+
+/* ---- the user data base ---- */
 
 static int open_some(void)
 {
