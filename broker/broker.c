@@ -77,15 +77,16 @@ unsigned broker_stats(const struct broker *broker, admin_output_fn *output, void
 		{ "framing", broker->n_framing },
 		{ "kicked", broker->n_kicked },
 	};
-	char row[64];
+	char row[STORAGE_ROW_MAX];
 
+	output(userdata, storage_row(&broker->store, row));
 	for (size_t i = 0; i < ARRAY_LEN(counters); i++) {
 		int n = snprintf(row, sizeof row, "%s %lu", counters[i].name,
 			(unsigned long)counters[i].value);
 
 		output(userdata, (struct text){ row, (size_t)n });
 	}
-	return ARRAY_LEN(counters);
+	return 1 + ARRAY_LEN(counters);
 }
 
 struct text broker_room_row(const struct broker *broker, const struct room *room, char *row)
@@ -402,7 +403,7 @@ int broker_init(struct broker *broker, const struct broker_config *config)
 	node_set_started();
 	trace(TRACE_INFO, "ready socket=%s ctl=%s pid=%d", config->socket ? config->socket : "-",
 		broker->admin.watch.fd >= 0 ? config->ctl : "-", getpid());
-	notify("READY=1\nSTATUS=serving");
+	storage_status_tell(&broker->storage, &broker->store);
 	return 0;
 }
 
@@ -609,6 +610,8 @@ static void broker_tick(struct broker *broker)
 	meter_turn(&broker->appended, second);
 	broker->delivered.total = broker->n_delivered;
 	meter_turn(&broker->delivered, second);
+	if (!broker->is_stopping)
+		storage_status_tell(&broker->storage, &broker->store);
 	broker->users.second = second;
 }
 

@@ -21,6 +21,7 @@
 #include "broker/guard.h"
 #include "broker/room.h"
 #include "broker/settings.h"
+#include "broker/storage_status.h"
 #include "broker/store.h"
 #include "broker/users.h"
 #include "protocol/limits.h"
@@ -55,6 +56,7 @@ struct broker {
 	struct users users;
 	struct rooms rooms;
 	struct store store;
+	struct storage_status storage;
 	struct errands errands;
 	struct watch writer, keeper, fetcher; /* descriptors of their workers */
 

@@ -99,9 +99,22 @@ int handle_hello(struct session *session, const struct frame *frame)
 	return 0;
 }
 
+/* "PING [deep]" */
 int handle_ping(struct session *session, const struct frame *frame)
 {
-	answer_ok(session, frame);
+	if (!frame_has(frame, 1, "deep")) {
+		answer_ok(session, frame);
+		return 0;
+	}
+	if (!store_is_open(&session->broker->store)) {
+		answer_refuse(session, frame, CODE_STATE, "this broker stores nothing");
+		return 0;
+	}
+	/* the disk has as much to do with it as with a message */
+	if (!session_may_say(session))
+		return DISPATCH_E_WAIT;
+	session_take_token(session);
+	hold_probe(session, frame);
 	return 0;
 }
 

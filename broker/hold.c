@@ -98,21 +98,37 @@ static struct held_answer *hold_add(struct session *session)
 	return &hold->answers[hold->n++];
 }
 
-void hold_done(struct session *session, const struct frame *frame, struct room *room, uint64_t id,
-	uint64_t seq)
+/* One that comes with the next batch. NULL: the session is closed. */
+static struct held_answer *hold_add_request(struct session *session, const struct frame *frame)
 {
 	struct held_answer *answer = hold_add(session);
 
 	if (!answer)
-		return;
+		return NULL;
 	answer->batch = session->broker->store.building;
 	answer->verb = frame->verb;
-	answer->stored = stored_ref(room->stored);
-	answer->seq = seq;
-	answer->id = id;
 	answer->tag_len = (uint8_t)frame->tag.len;
 	if (frame->tag.len > 0)
 		memcpy(answer->tag, frame->tag.data, frame->tag.len);
+	return answer;
+}
+
+void hold_done(struct session *session, const struct frame *frame, struct room *room, uint64_t id,
+	uint64_t seq)
+{
+	struct held_answer *answer = hold_add_request(session, frame);
+
+	if (!answer)
+		return;
+	answer->stored = stored_ref(room->stored);
+	answer->seq = seq;
+	answer->id = id;
+}
+
+void hold_probe(struct session *session, const struct frame *frame)
+{
+	if (hold_add_request(session, frame))
+		store_probe(&session->broker->store);
 }
 
 bool hold_answer(struct session *session, struct text line)
@@ -145,7 +161,7 @@ static struct frame request_of(
 		.word = { text_of(verb_name(answer->verb)) },
 	};
 
-	if (answer->stored->room)
+	if (answer->stored && answer->stored->room)
 		frame.word[frame.n_words++] = room_target(answer->stored->room);
 	if (answer->id > 0) {
 		int n = snprintf(id, NUMBER_DECIMAL_MAX + 4, "id=%lu", (unsigned long)answer->id);
@@ -167,6 +183,8 @@ static void answer_settle(struct session *session, const struct held_answer *ans
 	frame = request_of(answer, id);
 	if (error)
 		answer_error(session, &frame, error);
+	else if (answer->verb == VERB_PING)
+		answer_ok(session, &frame);
 	else if (answer->tag_len > 0 || session_is_plain(session))
 		answer_done(session, &frame, "%lu", (unsigned long)answer->seq);
 }

@@ -24,8 +24,8 @@ struct stored;
 
 struct held_answer {
 	uint64_t batch;        /* it is stored with this one; 0: it only waits for its turn */
-	enum verb verb;        /* SAY or SET */
-	struct stored *stored; /* a reference; NULL with TEXT */
+	enum verb verb;        /* SAY, SET or PING */
+	struct stored *stored; /* a reference; NULL with TEXT, and for PING */
 	uint64_t seq;
 	uint64_t id;     /* 0: none was given */
 	char *text;      /* owned: any other answer */
@@ -46,6 +46,9 @@ struct hold {
  * session is closed. */
 void hold_done(struct session *session, const struct frame *frame, struct room *room, uint64_t id,
 	uint64_t seq);
+
+/* Answer FRAME, a PING, when something was stored. As hold_done(). */
+void hold_probe(struct session *session, const struct frame *frame);
 
 /* Is an answer to wait? Then it is kept. */
 bool hold_answer(struct session *session, struct text line);

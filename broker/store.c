@@ -11,6 +11,7 @@
 #include <poll.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "broker/batch.h"
@@ -129,9 +130,26 @@ static void store_return_notes(struct store *store, struct batch *batch)
 	batch->notes = (struct notes){ NULL, 0, 0 };
 }
 
+/* Batches or checkpoints begin to fail. */
+static void store_note_failure(struct store *store)
+{
+	struct timespec now;
+
+	if (store_error(store))
+		return;
+	clock_gettime(CLOCK_REALTIME, &now);
+	store->failed_at = (uint64_t)now.tv_sec * 1000000000 + (uint64_t)now.tv_nsec;
+}
+
+uint64_t store_disk_bytes(const struct store *store)
+{
+	return store->cold_bytes + store->rooms->log_bytes;
+}
+
 /* Nothing that waits can be stored; BATCH was tried, unless NULL. */
 static void store_fail(struct store *store, struct batch *batch, int error)
 {
+	store_note_failure(store);
 	if (store->error != error)
 		trace(TRACE_ERROR, "storage failed reason=\"%s\"", strerror(-error));
 	store->error = error;
@@ -211,6 +229,11 @@ static bool store_has_notes(const struct store *store)
 		       container_of(store->unknown.prev, struct stored, unknown_link)->batch == 0);
 }
 
+void store_probe(struct store *store)
+{
+	store->wants_probe = true;
+}
+
 bool store_rests(const struct store *store)
 {
 	return store->error && store->rooms->users->now < store->retry_at;
@@ -221,10 +244,11 @@ void store_flush(struct store *store)
 	struct batch *batch;
 
 	if (!store_is_open(store) || store->flying ||
-		(list_is_empty(&store->dirty) && !store->wants_new &&
+		(list_is_empty(&store->dirty) && !store->wants_new && !store->wants_probe &&
 			(!store_has_notes(store) || store_rests(store))))
 		return;
 	batch = batch_new(store);
+	store->wants_probe = false;
 	store->building++;
 	if (!batch) {
 		store_fail(store, NULL, -ENOMEM);
@@ -304,10 +328,13 @@ static void keeper_dispatch(struct store *store)
 	struct job *job;
 
 	while ((job = worker_take(&store->keeper))) {
-		int before = store->checkpoint_error;
+		int before = store->checkpoint_error, r;
 
 		store->checkpoint = NULL;
-		store->checkpoint_error = checkpoint_finish(store, checkpoint_of(job));
+		r = checkpoint_finish(store, checkpoint_of(job));
+		if (r < 0)
+			store_note_failure(store);
+		store->checkpoint_error = r;
 		if (before && !store->checkpoint_error)
 			trace(TRACE_INFO, "checkpoints work again");
 		if (store->checkpoint_error < 0) {

@@ -71,6 +71,7 @@ struct store {
 	uint64_t generation;     /* of the journal's file that the last batch went to */
 	uint64_t journal_len;    /* and what is in it */
 	bool wants_new;          /* the next batch begins a new file, for a checkpoint */
+	bool wants_probe;        /* somebody wants to know whether a batch can be stored */
 	struct cache cache;
 	uint64_t cold_bytes;           /* of all rooms */
 	struct checkpoint *checkpoint; /* the one in hand */
@@ -79,7 +80,8 @@ struct store {
 	uint64_t changed_at;           /* since when there is something for one; 0: there is not */
 	uint64_t retry_at;             /* the last one failed */
 	int error;                     /* the last batch could not be stored: 0 or -errno */
-	uint64_t n_lost;               /* records that were found to be damaged at the start */
+	uint64_t failed_at; /* since when batches or checkpoints fail; of CLOCK_REALTIME */
+	uint64_t n_lost;    /* records that were found to be damaged at the start */
 	uint64_t n_batches, n_bytes, n_failed, n_checkpoints; /* since the start */
 };
 
@@ -109,6 +111,15 @@ static inline bool store_is_open(const struct store *store)
 	return store->path != NULL;
 }
 
+/* Why batches or checkpoints fail now, as -errno; or 0. */
+static inline int store_error(const struct store *store)
+{
+	return store->error ? store->error : store->checkpoint_error;
+}
+
+/* What all rooms have on the disk, or will have. */
+uint64_t store_disk_bytes(const struct store *store);
+
 /* May no more be said in ROOM now? SESSION is woken when it may. */
 bool store_must_wait(struct store *store, const struct room *room);
 void store_wait(struct store *store, struct session *session);
@@ -119,6 +130,9 @@ bool store_rests(const struct store *store);
 /* Files can not be written, and memory has so much that is not in them that no more may come: why,
  * as -errno; or 0. */
 int store_is_choked(const struct store *store);
+
+/* Store something, if only a mark: its answer waits for the batch that is being built. */
+void store_probe(struct store *store);
 
 /* At the end of a round: write what there is, unless that goes on already. */
 void store_flush(struct store *store);

@@ -354,9 +354,12 @@ int script_ping(const struct settings *settings, int argc, char **argv)
 	if (r)
 		return finish(chat, r);
 	before = now_ns();
-	r = chat_request(chat, "PING", NULL, 0, ANSWER_TIMEOUT_MS, NULL, NULL, &answer);
+	r = chat_request(chat, settings->deep ? "PING deep" : "PING", NULL, 0, ANSWER_TIMEOUT_MS,
+		NULL, NULL, &answer);
 	if (r < 0)
 		return finish(chat, chat_failed(chat, r));
+	if (r > 0)
+		return finish(chat, refused(answer, NULL));
 	printf("%" PRIu64 " us\n", (now_ns() - before + 500) / 1000);
 	return finish(chat, STATUS_OK);
 }

@@ -61,6 +61,12 @@ static int set_short(struct settings *settings, const char *argument)
 	return STATUS_OK;
 }
 
+static int set_deep(struct settings *settings, const char *argument)
+{
+	settings->deep = true;
+	return STATUS_OK;
+}
+
 static int set_until_seen(struct settings *settings, const char *argument)
 {
 	settings->until_seen = true;
@@ -242,6 +248,10 @@ const struct option_row option_rows[] = {
 		.help = "all on one line, for a prompt",
 		.where = OPTION_UNREAD,
 		.set = set_short },
+	{ .name = "deep",
+		.help = "after the broker wrote to its disk",
+		.where = OPTION_PING,
+		.set = set_deep },
 	{ .name = "fast",
 		.help = "through shared memory, where it can be",
 		.where = OPTION_LISTEN | OPTION_SAY,
@@ -332,7 +342,11 @@ const struct subcommand subcommands[] = {
 		.draws = true,
 		.run = top_run },
 	{ .name = "time", .usage = "", .help = "print the broker's clock", .run = script_time },
-	{ .name = "ping", .usage = "", .help = "print the round-trip time", .run = script_ping },
+	{ .name = "ping",
+		.usage = "",
+		.help = "print the round-trip time",
+		.options = OPTION_PING,
+		.run = script_ping },
 	{ .name = "ctl",
 		.usage = "COMMAND...",
 		.help = "send the broker an administrator's command",
@@ -439,6 +453,8 @@ void command_help(FILE *out)
 	help_options(out, OPTION_UNREAD);
 	fputs("\noptions of room:\n", out);
 	help_options(out, OPTION_ROOM);
+	fputs("\noptions of ping:\n", out);
+	help_options(out, OPTION_PING);
 	fputs("\noptions of top:\n", out);
 	help_options(out, OPTION_TOP);
 	fputs("\nThe manual is chat-client(1). While you talk, /help lists more commands.\n", out);

@@ -23,6 +23,7 @@ struct shell;
 #define OPTION_FIND   16u
 #define OPTION_UNREAD 32u
 #define OPTION_ROOM   64u
+#define OPTION_PING   128u
 
 struct option_row {
 	const char *name;     /* without the "--" */

@@ -28,7 +28,7 @@ enum status {
 /* What the command line asks for. Strings are those of argv or the environment. */
 struct settings {
 	const char *socket, *name; /* NULL: as libchat finds them */
-	bool json, raw, once, fast, ephemeral, follow, brief, until_seen;
+	bool json, raw, once, fast, ephemeral, follow, brief, until_seen, deep;
 	bool has_last, has_since, has_count, has_timeout;
 	uint64_t last, count, timeout_ms, interval_ms; /* interval_ms: 0 is the default */
 	uint64_t since;                                /* ns since the epoch */

@@ -64,7 +64,7 @@ static void test_stats(void **state)
 {
 	struct broker *broker = broker_start(NULL);
 
-	program_check(broker, 0, "", "pid ~\nsessions 1\n~kicked 0\n", "", "stats");
+	program_check(broker, 0, "", "storage=~\npid ~\nsessions 1\n~kicked 0\n", "", "stats");
 	program_check(broker, 0, "", "~ connections=1/128 ~ slowed=0\n", "", "stats", "users");
 	program_check(broker, 0, "", "~ number=3 since=0 pid=~\n", "", "stats", "sessions");
 	program_check(broker, 64, "", "", "~sessions, users or rings\n", "stats", "words");
