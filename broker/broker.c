@@ -535,7 +535,6 @@ static void broker_serve_account(
 	struct broker *broker, struct list *accounts, struct turns *turns, enum turn turn)
 {
 	uint64_t now = broker_clock();
-	uint64_t end = now + (turn == TURN_SEND ? BROKER_SEND_NS : BROKER_READ_NS);
 	struct list mark, *link = list_first(&turns->sessions);
 	struct user *user;
 
@@ -543,15 +542,17 @@ static void broker_serve_account(
 		return;
 	/* the session may be gone after its turn, and its user and account with it */
 	user = user_ref(turn_user(turn, link));
-	broker->turn_end = end;
+	broker->turn_end = now + (turn == TURN_SEND ? BROKER_SEND_NS : BROKER_READ_NS);
+	broker->turn_account = user->account;
 	list_append(&turns->sessions, &mark);
-	while ((link = list_first(&turns->sessions)) != &mark && now < end) {
+	while ((link = list_first(&turns->sessions)) != &mark && now < broker->turn_end) {
 		turn_take(turn, link);
 		now = broker_clock();
 	}
 	list_unlink(&mark);
 	if (!list_is_empty(&turns->sessions) && !list_is_linked(&turns->link))
 		list_append(accounts, &turns->link);
+	broker->turn_account = NULL;
 	users_put(&broker->users, user);
 }
 

@@ -83,8 +83,9 @@ struct broker {
 	bool has_warned_fast; /* of what fast paths lack here */
 
 	uint64_t turn_end; /* broker_clock() at which the turn in hand is over */
-	bool is_calm;      /* one message came in the last round: who sends one waits for an answer,
-			    * and that goes before the look whether there is another */
+	const struct quota_account *turn_account; /* whose turn it is; NULL: nobody's */
+	bool is_calm; /* one message came in the last round: who sends one waits for an answer,
+		       * and that goes before the look whether there is another */
 	char input[PACKET_LEN_MAX];
 };
 
@@ -98,6 +99,10 @@ struct broker {
  * nobody feels so much of somebody else's flood. */
 #define BROKER_READ_NS (UINT64_C(100000))
 #define BROKER_SEND_NS (UINT64_C(200000))
+
+/* Time of a round, ns, in which the rings of one account may be swept in the turns of others:
+ * feed.h. */
+#define BROKER_SWEEP_NS (UINT64_C(100000))
 
 /* What a packet in hand may take beyond it before the rest of it is put aside, which costs
  * a copy. */

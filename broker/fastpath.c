@@ -456,6 +456,12 @@ int fast_offer(struct session *session, const struct frame *frame, struct room *
 		answer_refuse(session, frame, CODE_RING, "the descriptor: %s", strerror(-r));
 		return 0;
 	}
+	if (room_count_rings(room, account) >= account->room_rings) {
+		answer_refuse(session, frame, CODE_QUOTA, "room-rings: at the limit of %lu",
+			(unsigned long)account->room_rings);
+		sealed_close(&memory);
+		return 0;
+	}
 	if (quota_charge(account, QUOTA_RINGS, memory.len)) {
 		answer_refuse(session, frame, CODE_QUOTA, "ring-bytes: at the limit of %lu",
 			(unsigned long)account->max[QUOTA_RINGS]);
@@ -565,6 +571,27 @@ static void fast_look_at(struct feed *feed, struct fast_look *look)
 		feed_finish(feed);
 }
 
+/* Look at each of its rings, while the turn lasts; the next turn begins with the first ring that
+ * had no look. */
+static void fast_look(struct fast *fast, struct fast_look *look)
+{
+	const struct broker *broker = fast->broker;
+	unsigned first = fast->slot;
+
+	for (unsigned i = 0; i < RINGS_MAX; i++) {
+		unsigned slot = (first + i) % RINGS_MAX;
+
+		if (!fast->feeds[slot])
+			continue;
+		if (look->found && broker_clock() >= broker->turn_end) {
+			fast->slot = slot;
+			look->more = true;
+			return;
+		}
+		fast_look_at(fast->feeds[slot], look);
+	}
+}
+
 /* Wait for the bell. What is put before the publisher sees that it is wanted is seen here:
  * chat-ring(7), section WAKING. */
 static void fast_arm(struct fast *fast)
@@ -600,9 +627,7 @@ void fast_turn(struct fast *fast)
 
 	list_unlink(&fast->turn_link);
 	rooms_take_up(&fast->broker->rooms, broker_now(fast->broker));
-	for (unsigned i = 0; i < RINGS_MAX; i++)
-		if (fast->feeds[i])
-			fast_look_at(fast->feeds[i], &look);
+	fast_look(fast, &look);
 	if (fast->has_bell && !fast->is_drained && fast->session &&
 		(look.error || (!look.more && !look.later && !look.is_unsafe)))
 		fast_answer_bell(fast);
@@ -683,11 +708,11 @@ int fast_bell(struct session *session, const struct frame *frame)
 	return 0;
 }
 
-static void feed_revoke(struct feed *feed, const struct session *reader)
+static void feed_revoke(struct feed *feed)
 {
 	struct control_page *page = fast_page(feed->fast);
 
-	if (feed->is_ending || feed->fast == reader->fast)
+	if (feed->is_ending)
 		return;
 	feed->is_revoked = true;
 	feed_end(feed);
@@ -703,11 +728,15 @@ void fast_revoke(struct session *session)
 	list_for_each (link, &session->broker->feeds) {
 		struct feed *feed = container_of(link, struct feed, feeds_link);
 
-		if (feed->was_left)
-			feed_revoke(feed, session);
+		if (feed->was_left && feed->fast != session->fast)
+			feed_revoke(feed);
 	}
 	if (!session->fast)
 		return;
-	list_for_each (link, &session->fast->followers)
-		feed_revoke(container_of(link, struct follower, fast_link)->feed, session);
+	list_for_each (link, &session->fast->followers) {
+		struct feed *feed = container_of(link, struct follower, fast_link)->feed;
+
+		if (feed->fast != session->fast)
+			feed_revoke(feed);
+	}
 }

@@ -65,6 +65,7 @@ struct fast {
 	struct list rest_link; /* in broker.resting until then */
 	uint64_t rest_until;
 	unsigned n_idle; /* looks in a row that found nothing */
+	unsigned slot;   /* whose ring is looked at first in the next turn */
 	bool has_bell;   /* a BELL waits until all is archived, */
 	bool is_drained; /* and now it is */
 };

@@ -25,6 +25,17 @@
 /* One for all: what is in it is used up before anything else is read. */
 static _Alignas(64) char feed_buffer[RING_BUFFER_MIN];
 
+/* Finished rings stay last, for their followers: nobody else walks over them. */
+static void room_add_feed(struct room *room, struct feed *feed)
+{
+	struct list *next = room->feeds.next;
+
+	for (unsigned i = 0; i < room->n_rings; i++)
+		next = next->next;
+	list_append(next, &feed->room_link);
+	room->n_rings++;
+}
+
 int feed_new(struct fast *fast, unsigned slot, struct room *room, struct sealed *memory,
 	uint64_t nonce, uint64_t pos, uint64_t seq, bool is_again, struct feed **ret_feed)
 {
@@ -49,7 +60,7 @@ int feed_new(struct fast *fast, unsigned slot, struct room *room, struct sealed 
 	list_init(&feed->end_link);
 	fast->n_feeds++;
 	feed->number = ++fast->broker->n_rings;
-	list_append(&room->feeds, &feed->room_link);
+	room_add_feed(room, feed);
 	list_append(&fast->broker->feeds, &feed->feeds_link);
 	fast->feeds[slot] = feed;
 	fast_set_gate(feed, pos, 0);
@@ -168,8 +179,13 @@ void feed_update(struct feed *feed)
 
 void room_update_feeds(struct room *room)
 {
-	list_for_each (link, &room->feeds)
-		feed_update(container_of(link, struct feed, room_link));
+	list_for_each (link, &room->feeds) {
+		struct feed *feed = container_of(link, struct feed, room_link);
+
+		if (feed->is_finished)
+			break;
+		feed_update(feed);
+	}
 }
 
 void room_store_feeds(struct room *room)
@@ -177,7 +193,9 @@ void room_store_feeds(struct room *room)
 	list_for_each (link, &room->feeds) {
 		struct feed *feed = container_of(link, struct feed, room_link);
 
-		if (feed->is_finished || !feed_is_unsafe(feed))
+		if (feed->is_finished)
+			break;
+		if (!feed_is_unsafe(feed))
 			continue;
 		feed_store(feed);
 		fast_line_up(feed->fast);
@@ -316,6 +334,18 @@ enum {
 	FEED_TAKE_BROKEN,
 };
 
+/* How many records are copied out at once: no more than its user may say now. */
+static unsigned feed_batch_max(const struct feed *feed)
+{
+	struct throttle *throttle = &feed->fast->user->account->throttle;
+
+	if (!feed->is_archived)
+		return FEED_BATCH;
+	if (!throttle_is_open(throttle, feed->fast->broker->users.now))
+		return 1;
+	return (unsigned)MIN(throttle->rate.tokens / RATE_ONE, FEED_BATCH);
+}
+
 /* Take one batch, of records put at UNTIL ns or before. Returns 0, FEED_E_LATER, or an
  * outcome above. */
 static int feed_take(struct feed *feed, uint64_t until)
@@ -324,7 +354,7 @@ static int feed_take(struct feed *feed, uint64_t until)
 	struct ring_batch batch;
 	int r;
 
-	r = ring_get(&feed->reader, feed_buffer, sizeof feed_buffer, FEED_BATCH, &batch);
+	r = ring_get(&feed->reader, feed_buffer, sizeof feed_buffer, feed_batch_max(feed), &batch);
 	if (r == RING_E_LAPPED && !feed->is_archived && ++feed->n_lapped < FEED_LAPS_MAX)
 		r = ring_reader_seek(&feed->reader) ? RING_E_BAD : RING_E_EMPTY;
 	if (r == RING_E_EMPTY) {
@@ -357,20 +387,79 @@ static int feed_take(struct feed *feed, uint64_t until)
 	return r;
 }
 
-void room_sweep_feeds(struct room *room, const struct feed *except, uint64_t time)
+/* ---- sweeping: before something else is appended to its room ---- */
+
+/* Is there time to sweep it? In a turn of its own account, while that lasts; in others' turns its
+ * account has a share of each round. */
+static bool feed_has_share(const struct feed *feed)
 {
-	list_for_each (link, &room->feeds) {
-		struct feed *feed = container_of(link, struct feed, room_link);
+	struct broker *broker = feed->fast->broker;
+	struct quota_account *account = feed->fast->user->account;
 
-		uint64_t before = feed->reader.pos;
-
-		if (feed == except || !feed->is_archived || feed->is_finished ||
-			!ring_is_ready(&feed->reader))
-			continue;
-		(void)feed_take(feed, time);
-		if (feed->reader.pos != before)
-			fast_relay(feed);
+	if (account == broker->turn_account)
+		return broker_clock() < broker->turn_end;
+	if (account->swept_at != broker->users.now) {
+		account->swept_at = broker->users.now;
+		account->swept_ns = 0;
 	}
+	return account->swept_ns < BROKER_SWEEP_NS;
+}
+
+/* A user over its rate is not waited for: its messages are not said before the rate allows it. */
+static bool feed_can_be_swept(const struct feed *feed)
+{
+	struct fast *fast = feed->fast;
+
+	return feed->is_archived && ring_is_ready(&feed->reader) &&
+	       throttle_is_open(&fast->user->account->throttle, fast->broker->users.now) &&
+	       feed_has_share(feed);
+}
+
+/* Look at FEED once, at the cost of its own account. Returns whether there may be more that was
+ * put at TIME or before. */
+static bool feed_sweep(struct feed *feed, uint64_t time)
+{
+	struct broker *broker = feed->fast->broker;
+	struct quota_account *account = feed->fast->user->account;
+	uint64_t before = feed->reader.pos, start = broker_clock(), ns;
+	int r;
+
+	r = feed_take(feed, time);
+	if (feed->reader.pos != before)
+		fast_relay(feed);
+	if (account != broker->turn_account) {
+		ns = broker_clock() - start;
+		account->swept_ns += ns;
+		broker->turn_end += ns;
+	}
+	return r == 0 && feed->reader.pos != before;
+}
+
+/* In turns, so that none is left out for another of its user. */
+static void feeds_sweep(struct room *room, const struct feed *except, uint64_t time)
+{
+	bool has_more;
+
+	do {
+		has_more = false;
+		list_for_each (link, &room->feeds) {
+			struct feed *feed = container_of(link, struct feed, room_link);
+
+			if (feed->is_finished)
+				break;
+			if (feed != except && feed_can_be_swept(feed))
+				has_more |= feed_sweep(feed, time);
+		}
+	} while (has_more);
+}
+
+void rooms_sweep_feeds(struct rooms *rooms, struct room *room)
+{
+	/* all messages of one packet were sent at one time */
+	if (room->n_rings == 0 || room->swept == rooms->n_taken_up)
+		return;
+	room->swept = rooms->n_taken_up;
+	feeds_sweep(room, NULL, rooms->time);
 }
 
 /* When the next record was put, if there is another ring to be asked whether one was
@@ -381,11 +470,11 @@ static void feed_sweep_others(struct feed *feed)
 	struct ring_message message;
 	struct ring_batch batch;
 
-	if (feed->room->feeds.next == feed->room->feeds.prev)
+	if (feed->room->n_rings == 1)
 		return;
 	if (ring_get(&peek, feed_buffer, sizeof feed_buffer, 1, &batch) == 0 &&
 		ring_batch_next(&batch, &message))
-		room_sweep_feeds(feed->room, feed, message.time);
+		feeds_sweep(feed->room, feed, message.time);
 }
 
 int feed_drain(struct feed *feed)
@@ -429,11 +518,27 @@ struct feed *room_find_feed(const struct room *room, const struct author *author
 	list_for_each (link, &room->feeds) {
 		struct feed *feed = container_of(link, struct feed, room_link);
 
-		if (!feed->is_finished && feed->fast->author.uid == author->uid &&
+		if (feed->is_finished)
+			break;
+		if (feed->fast->author.uid == author->uid &&
 			feed->fast->author.label == author->label)
 			return feed;
 	}
 	return NULL;
+}
+
+uint64_t room_count_rings(const struct room *room, const struct quota_account *account)
+{
+	uint64_t n = 0;
+
+	list_for_each (link, &room->feeds) {
+		const struct feed *feed = container_of(link, struct feed, room_link);
+
+		if (feed->is_finished)
+			break;
+		n += feed->fast->user->account == account;
+	}
+	return n;
 }
 
 void feed_leave(struct feed *feed)
@@ -469,6 +574,9 @@ void feed_finish(struct feed *feed)
 	if (feed->is_finished)
 		return;
 	feed->is_finished = true;
+	feed->room->n_rings--;
+	list_unlink(&feed->room_link);
+	list_append(&feed->room->feeds, &feed->room_link);
 	feed->end_seq = feed->room->said_next = feed->room->log.next;
 	fast_set_gate(feed, feed_gate(feed), EPIPE);
 	if (fast->session && feed->is_revoked) {

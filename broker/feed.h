@@ -115,9 +115,11 @@ static inline bool feed_is_done(const struct feed *feed)
 /* Take what was put, until the turn is over. Returns 0 when that was all, or an outcome. */
 int feed_drain(struct feed *feed);
 
-/* Something is about to be appended to ROOM at TIME ns: archive before it what rings hold
- * that was put earlier, as far as one look at each goes. EXCEPT may be NULL. */
-void room_sweep_feeds(struct room *room, const struct feed *except, uint64_t time);
+/* A message of the packet in hand is about to be appended to ROOM: archive before it what rings
+ * hold that was put before the packet was taken up. The rings' users pay for that: each
+ * has BROKER_SWEEP_NS of a round, and the rest comes later. chat-ring(7), section
+ * ARCHIVE. */
+void rooms_sweep_feeds(struct rooms *rooms, struct room *room);
 
 /* It is to end: when what it holds by now is taken, or at once with WHY, when the publisher broke
  * the rules. */
@@ -126,6 +128,9 @@ void feed_break(struct feed *feed, const char *why);
 
 /* The one of AUTHOR in ROOM, by whichever of its connections, or NULL. */
 struct feed *room_find_feed(const struct room *room, const struct author *author);
+
+/* How many rings ACCOUNT publishes in ROOM. */
+uint64_t room_count_rings(const struct room *room, const struct quota_account *account);
 
 /* Its publisher goes on without it: what was not archived by now is not taken. */
 void feed_leave(struct feed *feed);

@@ -118,6 +118,8 @@ void followers_join(struct cursor *cursor)
 	list_for_each (link, &cursor->room->feeds) {
 		struct feed *feed = container_of(link, struct feed, room_link);
 
+		if (feed->is_finished)
+			break;
 		if (!feed->is_ending)
 			follower_new(cursor, feed);
 	}
@@ -486,12 +488,13 @@ int followers_lose(struct cursor *cursor)
 
 static bool cursor_has_all(const struct cursor *cursor)
 {
-	unsigned n_feeds = 0, n_followed = 0;
+	const struct list *feeds = &cursor->room->feeds;
+	unsigned n_followed = 0;
 
 	if (cursor->at.seq < cursor->room->said_next)
 		return false;
-	list_for_each (link, &cursor->room->feeds)
-		n_feeds++;
+	if (!list_is_empty(feeds) && container_of(feeds->prev, struct feed, room_link)->is_finished)
+		return false;
 	list_for_each (link, &cursor->session->fast->followers) {
 		const struct follower *follower = container_of(link, struct follower, fast_link);
 
@@ -499,7 +502,7 @@ static bool cursor_has_all(const struct cursor *cursor)
 			      follower->is_told && follower->since <= cursor->at.seq &&
 			      !follower->feed->is_finished;
 	}
-	return n_followed == n_feeds;
+	return n_followed == cursor->room->n_rings;
 }
 
 void followers_jump(struct cursor *cursor)

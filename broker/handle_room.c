@@ -274,7 +274,7 @@ int handle_say_in(struct session *session, const struct frame *frame, struct tex
 	}
 	if (room_is_conversation(room))
 		reader_join_direct(broker, room);
-	room_sweep_feeds(room, NULL, broker->rooms.time);
+	rooms_sweep_feeds(&broker->rooms, room);
 	if (session->fast && fast_must_wait(session, room))
 		return DISPATCH_E_WAIT;
 	r = session->fast && fast_is_ahead(session, room) ? fast_error(session) : 0;
@@ -364,7 +364,7 @@ bool handle_say_again(struct session *session, struct text packet)
 		(id.len > 0 && !session->author.has_publisher) ||
 		store_must_wait(rooms->store, room) || !session_may_say(session))
 		return false;
-	room_sweep_feeds(room, NULL, rooms->time);
+	rooms_sweep_feeds(rooms, room);
 	if (session->fast && fast_is_ahead(session, room))
 		return false;
 	if (id.len > 0 && room_find_feed(room, &session->author))

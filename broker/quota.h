@@ -52,6 +52,9 @@ struct quota_account {
 	struct meter said, said_bytes;
 	struct throttle throttle; /* of what it says */
 	struct rate connects;     /* of the connections it opens */
+	uint64_t room_rings;      /* that it may publish in one room */
+	uint64_t swept_at;        /* users.now of the round in which its rings were last swept */
+	uint64_t swept_ns;        /* and what that took in others' turns; see feed.h */
 	uint64_t told_at;         /* when the diagnostics were last told that it is over a rate */
 	struct turns reading, sending; /* sessions with input, and with output */
 	struct turns ringing;          /* fast paths whose rings are to be looked at */

@@ -345,6 +345,7 @@ static char *put(char *dst, const char *data, size_t len)
 void rooms_take_up(struct rooms *rooms, uint64_t time)
 {
 	rooms->time = time;
+	rooms->n_taken_up++;
 	rooms->line.author = NULL;
 }
 

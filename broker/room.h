@@ -28,7 +28,9 @@ struct room {
 	struct meter appended;
 	struct log *presence; /* JOINED and PARTED, while somebody asked */
 	struct list cursors;
-	struct list feeds; /* rings that are published here; see feed.h */
+	struct list feeds; /* rings that are published here, finished ones last; see feed.h */
+	unsigned n_rings;  /* of these, the ones that are not finished */
+	uint64_t swept;    /* rooms.n_taken_up when they were last swept for a message */
 	unsigned n_cursors, n_presence;
 	uint64_t said_next;     /* number behind the last record that is not of a live ring */
 	bool is_hidden;         /* see rooms_hide() */
@@ -106,6 +108,7 @@ struct rooms {
 	uint64_t aged_at;                  /* when it was last asked what is too old */
 	uint64_t n_records, n_taken_bytes; /* since the start */
 	uint64_t time;                     /* of the packet in hand */
+	uint64_t n_taken_up;               /* packets, and looks at rings, since the start */
 	struct msg_line line;
 	struct users *users;             /* borrowed */
 	const struct settings *settings; /* borrowed */

@@ -31,6 +31,8 @@ static const struct {
 	/* nobody is slowed unless an administrator says so */
 	[LIMIT_RATE] = { "rate", RATE_MAX, 1, RATE_MAX },
 	[LIMIT_CONNECTS] = { "connects", RATE_MAX, 1, RATE_MAX },
+	/* each message that is said there has the broker look at all of them */
+	[LIMIT_ROOM_RINGS] = { "room-rings", 16, 1, 1024 },
 	[LIMIT_ROOM_BYTES] = { "room-bytes", 32 << 20, 1 << 18, UINT64_C(1) << 40 },
 	[LIMIT_LOG_BYTES] = { "log-bytes", 256 << 20, 1 << 20, UINT64_C(1) << 40 },
 	[LIMIT_ROOM_IDLE] = { "room-idle", 24 * 60 * 60, 1, 1000000000 },

@@ -17,10 +17,11 @@
 #define AGE_FOREVER 1000000000
 
 /* All limits: what each user may hold, which are the kinds of quota; what it may do in a
- * second; and those of the broker as a whole. */
+ * second, and in one room; and those of the broker as a whole. */
 enum limit {
 	LIMIT_RATE = QUOTA_KINDS, /* messages that a user says */
 	LIMIT_CONNECTS,           /* connections that it opens */
+	LIMIT_ROOM_RINGS,         /* rings that it publishes in one room */
 	LIMIT_USER_COUNT,         /* those before it are of each user */
 
 	LIMIT_ROOM_BYTES = LIMIT_USER_COUNT, /* kept of one room */

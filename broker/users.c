@@ -24,6 +24,7 @@ static void users_apply_account(
 	rate_set(&account->connects,
 		is_limited ? settings_of_user(settings, LIMIT_CONNECTS, uid, name) : RATE_MAX,
 		users->now);
+	account->room_rings = settings_of_user(settings, LIMIT_ROOM_RINGS, uid, name);
 }
 
 static void users_add_account(

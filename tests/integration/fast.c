@@ -30,16 +30,26 @@ void fast_make_ring(struct sealed *ret_memory, struct ring_writer *ret_writer)
 	ring_writer_init(ret_writer, ret_memory->at, RING_CAPACITY_MIN, 7);
 }
 
-void publisher_open_as(struct publisher *publisher, const struct broker *broker, const char *room,
-	const char *words)
+void publisher_open_user(struct publisher *publisher, const struct broker *broker, uid_t uid,
+	const char *room, const char *words)
 {
-	*publisher = (struct publisher){ .raw = raw_hello(broker, words) };
+	uid_t own = geteuid();
+
+	*publisher = (struct publisher){ .raw = raw_hello_as(broker, uid, words) };
 	map_page(publisher->raw, broker->uid, &publisher->control);
+	assert_int_equal(seteuid(uid), 0); /* whose file it is */
 	fast_make_ring(&publisher->memory, &publisher->writer);
+	assert_int_equal(seteuid(own), 0);
 	raw_send_fds(publisher->raw, &publisher->memory.fd, 1, "#g RING %s nonce=7", room);
 	raw_expect(publisher->raw, "#g * slot=0");
 	publisher->writer.gate =
 		&((const struct control_page *)publisher->control.at)->slots[0].gate;
+}
+
+void publisher_open_as(struct publisher *publisher, const struct broker *broker, const char *room,
+	const char *words)
+{
+	publisher_open_user(publisher, broker, geteuid(), room, words);
 }
 
 void publisher_open(struct publisher *publisher, const struct broker *broker, const char *room)

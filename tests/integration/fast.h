@@ -41,6 +41,9 @@ void fast_make_ring(struct sealed *ret_memory, struct ring_writer *ret_writer);
 void publisher_open(struct publisher *publisher, const struct broker *broker, const char *room);
 void publisher_open_as(struct publisher *publisher, const struct broker *broker, const char *room,
 	const char *words);
+/* The same for another user, as whom only root can speak. */
+void publisher_open_user(struct publisher *publisher, const struct broker *broker, uid_t uid,
+	const char *room, const char *words);
 void publisher_close(struct publisher *publisher);
 
 /* The same client, "sp3aker" with pub=abc, on a new connection, once the test closed the

@@ -503,6 +503,36 @@ static void test_limits(void **state)
 	broker_stop(broker);
 }
 
+/* So many of a user in one room; another room, and the place of one that ended, can be had. */
+static void test_rings_of_a_room(void **state)
+{
+	struct broker *broker = broker_start("--limit", "room-rings=2");
+	struct publisher a, b, c;
+	struct raw *raw, *reader = fast_join(broker, geteuid(), "room");
+
+	publisher_open_as(&a, broker, "room", "name=t3ster batch pub=1");
+	raw_expect(reader, "RING room ~");
+	raw_send(reader, "#t TOOK");
+	raw_expect(reader, "#t *");
+	publisher_open_as(&b, broker, "room", "name=t3ster batch pub=2");
+	publisher_open_as(&c, broker, "other", "name=t3ster batch pub=3");
+	raw_send_fds(c.raw, &c.memory.fd, 1, "#g RING room nonce=1");
+	raw_expect(c.raw, "#g ! QUOTA room-rings: at the limit of 2");
+	publisher_close(&a);
+	raw = raw_hello(broker, "name=t4ster batch pub=4");
+	/* the reader does not say that it took the end */
+	fast_await_row(raw, "#r + room ~ ended ~");
+	raw_send_fds(c.raw, &c.memory.fd, 1, "#g RING room nonce=1");
+	raw_expect(c.raw, "#g * slot=1");
+	(void)fast_open(raw);
+	raw_expect(raw, "#t *");
+	raw_send_fds(raw, &c.memory.fd, 1, "#g RING room nonce=1");
+	raw_expect(raw, "#g ! QUOTA room-rings: at the limit of 2");
+	publisher_close(&b);
+	publisher_close(&c);
+	broker_stop(broker);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -514,6 +544,7 @@ int main(void)
 		TEST(test_descriptors_nobody_asked_for),
 		TEST(test_out_of_turn),
 		TEST(test_limits),
+		TEST(test_rings_of_a_room),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
