@@ -71,18 +71,32 @@ static void follower_attach(struct follower *follower)
 	reader_schedule(follower->cursor);
 }
 
+/* May READER follow one more ring of this publisher's user? Another user may have as many
+ * places as are left: half of them alone, and a user without any gets the last. */
+static bool fast_has_place(const struct fast *reader, const struct fast *publisher)
+{
+	unsigned n_left = RINGS_MAX - reader->n_followers, n_held = 0;
+
+	if (publisher->user == reader->user)
+		return n_left > 0;
+	list_for_each (link, &reader->followers) {
+		const struct feed *feed = container_of(link, struct follower, fast_link)->feed;
+
+		n_held += feed->fast->user->account == publisher->user->account;
+	}
+	return n_held < n_left;
+}
+
 void follower_new(struct cursor *cursor, struct feed *feed)
 {
 	struct fast *fast = cursor->session->fast;
 	struct follower *follower;
 
-	if (fast->n_followers == RINGS_MAX || quota_charge(fast->user->account, QUOTA_CURSORS, 1))
+	if (!fast_has_place(fast, feed->fast))
 		return;
 	follower = calloc(1, sizeof *follower);
-	if (!follower) {
-		quota_discharge(fast->user->account, QUOTA_CURSORS, 1);
+	if (!follower)
 		return;
-	}
 	follower->feed = feed;
 	follower->fast = fast;
 	follower->cursor = cursor;
@@ -108,9 +122,14 @@ void follower_free(struct follower *follower)
 	list_unlink(&follower->feed_link);
 	list_unlink(&follower->fast_link);
 	fast->n_followers--;
-	quota_discharge(fast->user->account, QUOTA_CURSORS, 1);
 	free(follower);
 	feed_release(feed);
+}
+
+void cursor_set_fast(struct cursor *cursor, bool is_fast)
+{
+	cursor->room->n_fast += (unsigned)is_fast - cursor->is_fast;
+	cursor->is_fast = is_fast;
 }
 
 void followers_join(struct cursor *cursor)

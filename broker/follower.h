@@ -45,10 +45,14 @@ struct follower {
 	struct log_cursor at; /* the same: where it stands in the log */
 };
 
-/* CURSOR follows FEED from now on. Charged to the reader's cursors. Without
- * quota, memory or a place the log serves it, and nothing is done. */
+/* CURSOR follows FEED from now on. A session has RINGS_MAX places for that, which come with its
+ * connection and are shared among the users that publish. Without a place or memory the
+ * log serves it, and nothing is done. */
 void follower_new(struct cursor *cursor, struct feed *feed);
 void follower_free(struct follower *follower);
+
+/* CURSOR asks for rings, or does not: the room counts those that do. */
+void cursor_set_fast(struct cursor *cursor, bool is_fast);
 
 /* CURSOR, of a session with a fast path, is to follow every ring of its room. */
 void followers_join(struct cursor *cursor);

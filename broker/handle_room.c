@@ -206,8 +206,8 @@ int handle_join(struct session *session, const struct frame *frame)
 	/* it begins anew: what it was told of rings before does not hold where it stands now */
 	followers_part(cursor);
 	cursor->told = cursor->at.seq;
-	cursor->is_fast =
-		session->fast && frame_has(frame, 2, "ring") && !room_is_durable(rooms, room);
+	cursor_set_fast(cursor,
+		session->fast && frame_has(frame, 2, "ring") && !room_is_durable(rooms, room));
 	if (cursor->is_fast)
 		followers_join(cursor);
 	room_update_feeds(room);

@@ -183,21 +183,23 @@ static bool ring_row(struct page *page, const struct feed *feed)
 	const struct author *author = &feed->fast->author;
 	struct text room = room_target(feed->room);
 	char row[STATS_ROW_MAX];
-	unsigned n_direct = 0;
+	unsigned n_direct = 0, n_logged;
 	int n;
 
+	/* of those that asked for rings; one that is finished is read no more */
+	n_logged = feed->is_finished ? 0 : feed->room->n_fast - feed->n_following;
 	list_for_each (link, &feed->followers)
 		n_direct += container_of(link, struct follower, feed_link)->is_direct;
 	n = snprintf(row, sizeof row,
 		"%.*s %.*s number=%lu bytes=%lu %s at=%lu archived=%lu readers=%u direct=%u "
-		"laps=%lu wakes=%lu",
+		"logged=%u laps=%lu wakes=%lu",
 		(int)room.len, room.data, (int)author->name.len, author->name.data,
 		(unsigned long)feed->number, (unsigned long)feed->memory.len,
 		feed->is_finished   ? "ended"
 		: feed->is_archived ? "gated"
 				    : "free",
 		(unsigned long)feed->reader.pos, (unsigned long)feed->n_archived, feed->n_following,
-		n_direct, (unsigned long)feed->n_laps, (unsigned long)feed->n_wakes);
+		n_direct, n_logged, (unsigned long)feed->n_laps, (unsigned long)feed->n_wakes);
 	return page_put(page, feed->number, (struct text){ row, (size_t)n });
 }
 

@@ -81,6 +81,7 @@ void reader_part(struct session *session, struct cursor *cursor)
 
 	reader_tell(session, cursor->room, "PARTED");
 	followers_part(cursor);
+	cursor_set_fast(cursor, false);
 	/* before the room may go, and its owner */
 	quota_discharge(
 		reader_account(session, cursor->room, cursor->is_announced), QUOTA_CURSORS, 1);

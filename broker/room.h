@@ -31,6 +31,7 @@ struct room {
 	struct list feeds; /* rings that are published here, finished ones last; see feed.h */
 	unsigned n_rings;  /* of these, the ones that are not finished */
 	uint64_t swept;    /* rooms.n_taken_up when they were last swept for a message */
+	unsigned n_fast;   /* cursors that asked for rings */
 	unsigned n_cursors, n_presence;
 	uint64_t said_next;     /* number behind the last record that is not of a live ring */
 	bool is_hidden;         /* see rooms_hide() */

@@ -289,7 +289,7 @@ void room_set_mode(struct rooms *rooms, struct room *room, bool is_ephemeral)
 		cursor->awaits_disk = false;
 		/* and nobody reads from a ring what the disk has not */
 		followers_part(cursor);
-		cursor->is_fast = cursor->is_fast && room->is_ephemeral;
+		cursor_set_fast(cursor, cursor->is_fast && room->is_ephemeral);
 	}
 	if (!list_is_linked(&room->dirty_link))
 		list_append(&rooms->dirty, &room->dirty_link);

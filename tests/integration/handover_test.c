@@ -98,24 +98,28 @@ static void test_ended_at_its_place(void **state)
  * has all other rings does not make it pass over that. */
 static void test_ended_and_not_followed(void **state)
 {
-	/* the cursor is one, and each ring that it follows */
-	struct broker *broker = broker_start("--limit", "cursors=2");
+	struct broker *broker = broker_start("--limit", "room-rings=17");
 	struct raw *raw = fast_join(broker, geteuid(), "room"), *other;
-	struct publisher followed, publisher;
+	struct publisher followed[RINGS_MAX], publisher;
+	char words[64];
 
 	fill_body();
 	other = raw_hello(broker, "name=t3ster");
-	publisher_open_as(&followed, broker, "room", "name=f0llowed batch pub=1");
-	raw_expect(raw, "RING room f0llowed ~");
-	raw_send(raw, "#t TOOK");
-	raw_expect(raw, "#t *");
+	for (unsigned i = 0; i < RINGS_MAX; i++) {
+		snprintf(words, sizeof words, "name=f0llowed batch pub=%u", i + 1);
+		publisher_open_as(&followed[i], broker, "room", words);
+		raw_expect(raw, "RING room f0llowed ~");
+		raw_send(raw, "#t TOOK");
+		raw_expect(raw, "#t *");
+	}
 	publisher_open(&publisher, broker, "room");
 	publisher_put_many(&publisher, 1, MANY);
 	publisher_close(&publisher);
-	fast_await_row(other, "#r * 1");
+	fast_await_row(other, "#r * 16");
 	for (unsigned i = 1; i <= MANY; i++)
 		raw_expect(raw, "MSG room %u ~", i);
-	publisher_close(&followed);
+	for (unsigned i = 0; i < RINGS_MAX; i++)
+		publisher_close(&followed[i]);
 	broker_stop(broker);
 }
 

@@ -1,4 +1,4 @@
-/* ring_share_test.c - what the rings of one user cost the others: their time.
+/* ring_share_test.c - what the rings of one user cost the others: time and places.
  * chat-broker(8), LIMITS; chat-ring(7). */
 #include "tests/integration/fast.h"
 
@@ -11,6 +11,7 @@
 
 #include "protocol/control.h"
 #include "protocol/shared.h"
+#include "protocol/waker.h"
 
 #define GREEDY 65534 /* nobody */
 #define OTHER  1
@@ -18,11 +19,11 @@
 /* Rings that the default limit allows a user in one room. */
 #define ROOM_RINGS 16
 
-static struct broker *start_for_users(void)
+static struct broker *start_for_users(const char *limit)
 {
 	if (geteuid() != 0)
 		SKIP("only root can be several users");
-	return broker_start(NULL);
+	return broker_start(limit ? "--limit" : NULL, limit);
 }
 
 static void publishers_open(struct publisher *publishers, unsigned n, const struct broker *broker,
@@ -68,7 +69,7 @@ static void publisher_await_sleep(const struct publisher *publisher)
  * no longer. */
 static void test_sweep_is_bounded(void **state)
 {
-	struct broker *broker = start_for_users();
+	struct broker *broker = start_for_users(NULL);
 	struct raw *raw = raw_hello_as(broker, OTHER, "");
 	struct publisher publishers[ROOM_RINGS];
 	unsigned long seq, n_put = 0;
@@ -120,7 +121,7 @@ static int compare(const void *a, const void *b)
 static void test_bystander(void **state)
 {
 	enum { ROUNDS = 41, SAYS = 100 };
-	struct broker *broker = start_for_users();
+	struct broker *broker = start_for_users(NULL);
 	struct raw *speaker = raw_hello_as(broker, OTHER, "batch");
 	struct raw *bystander = raw_hello(broker, "name=t3ster");
 	struct publisher publishers[ROOM_RINGS];
@@ -206,12 +207,69 @@ static void test_full_rings_leave_turns(void **state)
 	broker_stop(broker);
 }
 
+/* A reader of another user than the broker's, which can be woken. */
+static struct raw *join_other(const struct broker *broker, const char *room)
+{
+	struct raw *raw = fast_join(broker, OTHER, room);
+	uid_t own = geteuid();
+	struct sleeper sleeper;
+	int fds[2];
+
+	assert_int_equal(seteuid(OTHER), 0);
+	assert_int_equal(sleeper_create(&sleeper), 0);
+	assert_int_equal(seteuid(own), 0);
+	fds[0] = sleeper.fd;
+	fds[1] = sleeper.page.fd;
+	raw_send_fds(raw, fds, 2, "#w WAKER");
+	raw_expect(raw, "#w *");
+	sleeper_close(&sleeper);
+	return raw;
+}
+
+/* The rings of one user take half of the places that a reader of another user has. A ring
+ * without a place comes from the log, and the next user has its place. */
+static void test_places_are_shared(void **state)
+{
+	enum { PLACES = RINGS_MAX / 2 };
+	struct broker *broker = start_for_users("cursors=1");
+	struct raw *reader = join_other(broker, "room"), *admin = raw_hello(broker, "");
+	struct publisher greedy[PLACES + 1], other, own[RINGS_MAX - PLACES - 1];
+
+	publishers_open(greedy, PLACES + 1, broker, GREEDY, "room");
+	for (unsigned i = 0; i < PLACES; i++) {
+		raw_expect(reader, "RING room nobody %u p=%016x ~", GREEDY, i + 1);
+		raw_send(reader, "#t TOOK");
+		raw_expect(reader, "#t *");
+	}
+	fast_await_row(admin, "#r + room nobody ~ number=8 ~ readers=1 direct=0 logged=0 ~");
+	fast_await_row(admin, "#r + room nobody ~ number=9 ~ readers=0 direct=0 logged=1 ~");
+	publisher_put(&greedy[PLACES], 1, "no place");
+	raw_send(greedy[PLACES].raw, "BELL");
+	raw_expect(reader, "MSG room 1 ~\nno place");
+	publisher_open_user(&other, broker, geteuid(), "room", "name=r00t batch pub=1");
+	raw_expect(reader, "RING room r00t ~");
+	raw_send(reader, "#t TOOK");
+	raw_expect(reader, "#t *");
+	/* of its own user it takes what is there */
+	publishers_open(own, ARRAY_LEN(own), broker, OTHER, "room");
+	for (unsigned i = 0; i < ARRAY_LEN(own); i++) {
+		raw_expect(reader, "RING room ~ %u p=%016x ~", OTHER, i + 1);
+		raw_send(reader, "#t TOOK");
+		raw_expect(reader, "#t *");
+	}
+	publishers_close(own, ARRAY_LEN(own));
+	publisher_close(&other);
+	publishers_close(greedy, PLACES + 1);
+	broker_stop(broker);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		TEST(test_sweep_is_bounded),
 		TEST(test_bystander),
 		TEST(test_full_rings_leave_turns),
+		TEST(test_places_are_shared),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
