@@ -146,6 +146,7 @@ static void broker_reload(struct broker *broker)
 		return;
 	}
 	users_apply_settings(&broker->users);
+	fastpath_apply_settings(broker);
 	trace(TRACE_INFO, "limits read file=%s", broker->config->limits_path);
 }
 

@@ -740,3 +740,18 @@ void fast_revoke(struct session *session)
 			feed_revoke(feed);
 	}
 }
+
+bool fast_is_paced(const struct fast *fast)
+{
+	return fast->user->account->throttle.rate.max < RATE_MAX;
+}
+
+void fastpath_apply_settings(struct broker *broker)
+{
+	list_for_each (link, &broker->feeds) {
+		struct feed *feed = container_of(link, struct feed, feeds_link);
+
+		if (feed->is_paced != fast_is_paced(feed->fast))
+			feed_revoke(feed);
+	}
+}

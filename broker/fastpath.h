@@ -92,6 +92,13 @@ int fast_pass(struct fast *fast, enum fast_pass passing, struct follower *passed
 /* A packet went to the session's socket: wake it, if it sleeps on a semaphore. */
 void fast_count_packet(struct fast *fast);
 
+/* Has its user a rate below the highest? */
+bool fast_is_paced(const struct fast *fast);
+
+/* The limits of users may have changed: rings that are passed to readers, or not, as no longer
+ * fits are revoked, and their publishers make new ones. */
+void fastpath_apply_settings(struct broker *broker);
+
 /* Its rings are to be looked at in this round. */
 void fast_line_up(struct fast *fast);
 

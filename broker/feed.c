@@ -53,6 +53,7 @@ int feed_new(struct fast *fast, unsigned slot, struct room *room, struct sealed 
 	feed->nonce = nonce;
 	feed->memory = *memory;
 	feed->is_archived = true;
+	feed->is_paced = fast_is_paced(fast);
 	feed->is_again = feed->was_left = is_again;
 	feed->end_seq = UINT64_MAX;
 	feed->safe = (struct feed_place){ 0, pos, seq };

@@ -43,6 +43,7 @@ struct feed {
 	uint64_t end_seq; /* number in the log behind the last of it; UINT64_MAX before that */
 	bool is_archived;
 	bool is_revoked;
+	bool is_paced;    /* its user has a rate: it is not passed to readers */
 	bool is_again;    /* it was offered before: what comes first may have been said already */
 	bool was_left;    /* a reader that had it mapped, and may have it still, is gone */
 	bool is_ending;   /* what was in it then is still taken, then it is finished */

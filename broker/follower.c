@@ -92,7 +92,7 @@ void follower_new(struct cursor *cursor, struct feed *feed)
 	struct fast *fast = cursor->session->fast;
 	struct follower *follower;
 
-	if (!fast_has_place(fast, feed->fast))
+	if (feed->is_paced || !fast_has_place(fast, feed->fast))
 		return;
 	follower = calloc(1, sizeof *follower);
 	if (!follower)

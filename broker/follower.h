@@ -46,8 +46,8 @@ struct follower {
 };
 
 /* CURSOR follows FEED from now on. A session has RINGS_MAX places for that, which come with its
- * connection and are shared among the users that publish. Without a place or memory the
- * log serves it, and nothing is done. */
+ * connection and are shared among the users that publish. Without a place or memory, and where
+ * the publisher's user has a rate, the log serves it, and nothing is done. */
 void follower_new(struct cursor *cursor, struct feed *feed);
 void follower_free(struct follower *follower);
 

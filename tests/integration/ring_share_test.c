@@ -1,4 +1,4 @@
-/* ring_share_test.c - what the rings of one user cost the others: time and places.
+/* ring_share_test.c - what the rings of one user cost the others: time, places and rates.
  * chat-broker(8), LIMITS; chat-ring(7). */
 #include "tests/integration/fast.h"
 
@@ -263,6 +263,76 @@ static void test_places_are_shared(void **state)
 	broker_stop(broker);
 }
 
+/* A rate holds for messages in rings, too: readers have them from the log, at that rate. */
+static void test_rate(void **state)
+{
+	struct broker *broker = start_for_users("nobody:rate=50");
+	struct raw *maker = raw_hello(broker, ""), *reader, *admin = raw_hello(broker, "");
+	struct publisher publisher;
+	uint64_t before;
+
+	raw_send(maker, "#j JOIN room mode=ephemeral");
+	raw_expect(maker, "#j * ~");
+	reader = join_other(broker, "room");
+	raw_send(maker, "#p PART room");
+	raw_expect(maker, "#p *");
+	publisher_open_user(&publisher, broker, GREEDY, "room", "batch pub=1");
+	fast_await_row(admin, "#r + room ~ gated ~ readers=0 direct=0 logged=1 ~");
+	before = clock_ms();
+	for (unsigned i = 1; i <= 120; i++)
+		publisher_put(&publisher, i, "hello");
+	raw_send(publisher.raw, "BELL");
+	for (unsigned i = 1; i <= 120; i++)
+		raw_expect(reader, "MSG room %u ~:%u\nhello", i, i);
+	/* 50 at once, and 70 more */
+	assert_in_range(clock_ms() - before, 1390, 10000);
+	publisher_close(&publisher);
+	broker_stop(broker);
+}
+
+/* A rate that comes with new limits ends the rings that are passed already. */
+static void test_rate_comes(void **state)
+{
+	struct publisher publisher, unchanged;
+	struct broker *broker;
+	struct raw *reader;
+
+	if (geteuid() != 0)
+		SKIP("only root can be several users");
+	broker = broker_new();
+	file_write(broker_path(broker, "limits"), "names=7\n");
+	broker_spawn_here(broker, "--limits", broker_path(broker, "limits"));
+	broker_wait_ready(broker);
+	reader = join_other(broker, "room");
+	publisher_open_user(&publisher, broker, GREEDY, "room", "batch pub=1");
+	raw_expect(reader, "RING room nobody ~");
+	raw_send(reader, "#t TOOK");
+	raw_expect(reader, "#t *");
+	publisher_open_as(&unchanged, broker, "room", "name=r00t batch pub=1");
+	raw_expect(reader, "RING room r00t ~");
+	raw_send(reader, "#t TOOK");
+	raw_expect(reader, "#t *");
+	file_write(broker_path(broker, "limits"), "rate=50\n");
+	broker_signal(broker, SIGHUP);
+	raw_expect(publisher.raw, "REVOKED room ~");
+	raw_expect(reader, "UNRING room nobody ~");
+	raw_send(reader, "#t TOOK");
+	raw_expect(reader, "#t *");
+	/* a new one is not passed */
+	sealed_close(&publisher.memory);
+	assert_int_equal(seteuid(GREEDY), 0);
+	fast_make_ring(&publisher.memory, &publisher.writer);
+	assert_int_equal(seteuid(0), 0);
+	raw_send_fds(publisher.raw, &publisher.memory.fd, 1, "#g RING room nonce=8");
+	raw_expect(publisher.raw, "#g * slot=0");
+	publisher_put(&publisher, 1, "hello");
+	raw_send(publisher.raw, "BELL");
+	raw_expect(reader, "MSG room 1 ~\nhello");
+	publisher_close(&unchanged);
+	publisher_close(&publisher);
+	broker_stop(broker);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -270,6 +340,8 @@ int main(void)
 		TEST(test_bystander),
 		TEST(test_full_rings_leave_turns),
 		TEST(test_places_are_shared),
+		TEST(test_rate),
+		TEST(test_rate_comes),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
