@@ -69,6 +69,35 @@ void quota_deinit(struct quota_account *account)
 	throttle_deinit(&account->throttle);
 }
 
+static void take_links(struct list *list, struct list *from)
+{
+	struct list *link;
+
+	while ((link = list_first(from))) {
+		list_unlink(link);
+		list_append(list, link);
+	}
+}
+
+void quota_take_over(struct quota_account *account, struct quota_account *from)
+{
+	for (int kind = 0; kind < QUOTA_KINDS; kind++) {
+		account->used[kind] += from->used[kind];
+		from->used[kind] = 0;
+	}
+	account->n_passed += from->n_passed;
+	account->log_bytes += from->log_bytes;
+	account->held_bytes += from->held_bytes;
+	account->cold_bytes += from->cold_bytes;
+	account->n_publishers += from->n_publishers;
+	account->n_marks += from->n_marks;
+	from->n_passed = from->log_bytes = from->held_bytes = from->cold_bytes = 0;
+	from->n_publishers = from->n_marks = 0;
+	take_links(&account->rooms, &from->rooms);
+	take_links(&account->publishers, &from->publishers);
+	take_links(&account->marks, &from->marks);
+}
+
 int quota_charge(struct quota_account *account, enum quota_kind kind, uint64_t amount)
 {
 	/* a limit that was lowered below what is used refuses, and takes nothing away */

@@ -75,5 +75,9 @@ int quota_charge(struct quota_account *account, enum quota_kind kind, uint64_t a
 void quota_charge_beyond(struct quota_account *account, enum quota_kind kind, uint64_t amount);
 void quota_discharge(struct quota_account *account, enum quota_kind kind, uint64_t amount);
 
+/* What FROM has is charged to ACCOUNT from now on, whatever its limits. Nobody of FROM is in line
+ * for anything. */
+void quota_take_over(struct quota_account *account, struct quota_account *from);
+
 /* The limit's name as in --limit: "connections", ... */
 const char *quota_name(enum quota_kind kind);

@@ -130,9 +130,10 @@ static void user_learn(struct users *users, struct user *user)
 	if (user->query.status == NSS_FAILED)
 		return;
 	strcpy(user->name, user->query.status == NSS_FOUND ? user->query.answer.name : "");
-	/* what is charged stays where it is: only a row without charges moves */
+	/* its rooms, names and marks may have been restored before anybody asked who it is */
 	if (!user->is_known && user->query.status == NSS_NONE && user->uid != users->self &&
 		user->uid != 0) {
+		quota_take_over(&users->strangers, &user->own);
 		user->account = &users->strangers;
 		list_unlink(&user->own.accounts_link);
 	}

@@ -443,6 +443,39 @@ static void test_strangers(void **state)
 	users_put(&house->users, self);
 }
 
+/* What was restored of a stranger before it came is charged to that account as well. */
+static void test_restored_stranger(void **state)
+{
+	struct house *house = *state;
+	struct users *users = &house->users;
+	struct list room, mark;
+	struct user *one;
+
+	list_init(&room);
+	list_init(&mark);
+	assert_int_equal(users_restore_name(users, TEXT("nick"), 54321, 0), 0);
+	assert_int_equal(users_get(users, 54321, &one), 0);
+	assert_ptr_equal(one->account, &one->own);
+	quota_charge_beyond(one->account, QUOTA_ROOMS, 2);
+	one->account->log_bytes = 3;
+	one->account->n_marks = 1;
+	list_append(&one->account->rooms, &room);
+	list_append(&one->account->marks, &mark);
+	assert_int_equal(await(house, one), 0);
+	assert_ptr_equal(one->account, &users->strangers);
+	assert_int_equal(one->account->used[QUOTA_NAMES], 1);
+	assert_ptr_equal(list_first(&one->account->rooms), &room);
+	assert_ptr_equal(list_first(&one->account->marks), &mark);
+	list_unlink(&room);
+	list_unlink(&mark);
+	assert_int_equal(one->account->log_bytes, 3);
+	one->account->log_bytes = 0;
+	assert_int_equal(one->account->n_marks, 1);
+	one->account->n_marks = 0;
+	quota_discharge(one->account, QUOTA_ROOMS, 2);
+	users_put(users, one);
+}
+
 /* The names that accounts have are theirs, but for those with another meaning here. */
 static void test_default_names(void **state)
 {
@@ -555,6 +588,7 @@ int main(void)
 		UNIT(test_lapse),
 		UNIT(test_quota_of_names),
 		UNIT(test_strangers),
+		UNIT(test_restored_stranger),
 		UNIT(test_default_names),
 		UNIT(test_persons),
 		UNIT(test_many_names),
