@@ -19,6 +19,7 @@ static const struct {
 	[VERB_SEEN] = { 1 << SESSION_OPEN, 1, handle_seen },
 	[VERB_SET] = { 1 << SESSION_OPEN, 2, handle_set },
 	[VERB_GET] = { 1 << SESSION_OPEN, 1, handle_get },
+	[VERB_DELETE] = { 1 << SESSION_OPEN, 1, handle_delete },
 	[VERB_WHO] = { 1 << SESSION_OPEN, 0, handle_who },
 	[VERB_ROOMS] = { 1 << SESSION_OPEN, 0, handle_rooms },
 	[VERB_TIME] = { 1 << SESSION_OPEN, 0, handle_time },

@@ -27,7 +27,8 @@ void dispatch_truncated(struct session *session, struct text start);
 /* handle_session.c */
 handler_fn handle_hello, handle_ping, handle_time, handle_quit, handle_stop, handle_ctl;
 /* handle_room.c */
-handler_fn handle_join, handle_part, handle_say, handle_past, handle_find, handle_seen;
+handler_fn handle_join, handle_part, handle_say, handle_past, handle_find, handle_seen,
+	handle_delete;
 /* mode= of JOIN and RING: a room that was just made is of that mode. False when it is none. */
 bool handle_room_mode(const struct frame *frame, struct room *room);
 

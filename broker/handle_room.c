@@ -1,4 +1,4 @@
-/* handle_room.c - JOIN, PART, SAY, SEEN: what is done to one room. */
+/* handle_room.c - JOIN, PART, SAY, DELETE, SEEN: what is done to one room. */
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
@@ -10,6 +10,7 @@
 #include "broker/mark.h"
 #include "broker/position.h"
 #include "broker/reader.h"
+#include "broker/removal.h"
 #include "protocol/number.h"
 #include "protocol/record.h"
 
@@ -391,6 +392,112 @@ int handle_say(struct session *session, const struct frame *frame)
 		return 0;
 	}
 	return handle_say_in(session, frame, frame->word[1], id, frame->body);
+}
+
+/* ---- DELETE ---- */
+
+/* An administrator may name a conversation of others, as records do. Names that had other users
+ * before have more than one: any of them. */
+static struct room *rooms_find_target(struct rooms *rooms, struct text target)
+{
+	list_for_each (link, &rooms->all) {
+		struct room *room = container_of(link, struct room, rooms_link);
+
+		if (text_equal(room_target(room), target))
+			return room;
+	}
+	return NULL;
+}
+
+/* The room that is to be deleted; NULL when that is refused. Returns as handle_target_room(). */
+static int delete_target(struct session *session, const struct frame *frame, struct room **ret_room)
+{
+	struct text target = frame->word[1], a, b;
+
+	*ret_room = session_is_admin(session) && text_is_conversation(target, &a, &b)
+			    ? rooms_find_target(&session->broker->rooms, target)
+			    : NULL;
+	return *ret_room ? 0 : handle_target_room(session, frame, target, false, ret_room);
+}
+
+/* A conversation comes to the other side without being asked for, so what is told of it must not
+ * fill what is kept for a session that does not read. */
+static bool room_has_lagging_reader(const struct room *room, const struct session *session)
+{
+	list_for_each (link, &room->cursors) {
+		const struct cursor *cursor = container_of(link, struct cursor, room_link);
+
+		if (cursor->is_announced && cursor->session->user != session->user &&
+			session_output_len(cursor->session) > ANSWERS_HELD_MAX)
+			return true;
+	}
+	return false;
+}
+
+/* Is the session's user allowed to delete ROOM, and can it be done now? */
+static bool delete_is_allowed(
+	struct session *session, const struct frame *frame, const struct room *room)
+{
+	if (session_is_admin(session))
+		return true;
+	if (room->owner->uid != session->user->uid) {
+		answer_refuse(session, frame, CODE_DENIED, "only %s and administrators delete it",
+			room_is_conversation(room) ? "the user that began it" : "its owner");
+		return false;
+	}
+	if (room_has_lagging_reader(room, session)) {
+		answer_refuse(session, frame, CODE_AGAIN,
+			"the other side does not read what it is sent; try again later");
+		return false;
+	}
+	return true;
+}
+
+static void delete_room(struct session *session, const struct frame *frame, struct room *room)
+{
+	struct rooms *rooms = &session->broker->rooms;
+	uint64_t n_messages;
+	int r = 0;
+
+	room_sweep_feeds(room, NULL, rooms->time); /* what was put before that is deleted, too */
+	n_messages = room->log.next - room_first(room);
+	if (room->stored)
+		r = store_delete(rooms->store, room);
+	if (r < 0) {
+		answer_error(session, frame, r);
+		return;
+	}
+	session_take_token(session);
+	if (room->stored) {
+		hold_done(session, frame, room, 0, n_messages);
+		return;
+	}
+	room_delete(rooms, room);
+	answer_done(session, frame, "%lu", (unsigned long)n_messages);
+}
+
+/* "DELETE target" */
+int handle_delete(struct session *session, const struct frame *frame)
+{
+	struct store *store = &session->broker->store;
+	struct room *room;
+	int r;
+
+	if (!session_may_say(session))
+		return DISPATCH_E_WAIT;
+	r = delete_target(session, frame, &room);
+	if (r || !room)
+		return r;
+	if (!delete_is_allowed(session, frame, room))
+		return 0;
+	if (room->stored && room->stored->is_changing) {
+		store_wait(store, session);
+		return DISPATCH_E_WAIT;
+	}
+	if (session->fast && fast_must_wait(session, room)) /* what it put before goes with it */
+		return DISPATCH_E_WAIT;
+	delete_room(session, frame, room);
+	return 0;
 }
 
 /* ---- SEEN ---- */

@@ -89,6 +89,22 @@ void notes_keep(struct notes *notes, unsigned kinds)
 	notes->len = kept;
 }
 
+void notes_drop(struct notes *notes, enum journal_kind kind, uint64_t room)
+{
+	struct journal_entry entry;
+	const char *payload;
+	size_t at = 0, before = 0, kept = 0;
+
+	while (notes_next(notes, &at, &entry, &payload)) {
+		if (entry.kind != kind || entry.room != room) {
+			memmove(notes->data + kept, notes->data + before, at - before);
+			kept += at - before;
+		}
+		before = at;
+	}
+	notes->len = kept;
+}
+
 void notes_clear(struct notes *notes)
 {
 	free(notes->data);

@@ -88,6 +88,22 @@ void reader_part(struct session *session, struct cursor *cursor)
 	cursor_free(rooms, cursor);
 }
 
+void reader_dismiss(struct cursor *cursor)
+{
+	struct session *session = cursor->session;
+	struct text target = room_target(cursor->room);
+	char line[TARGET_LEN_MAX + 64];
+	int n;
+
+	n = snprintf(line, sizeof line, "GAP %.*s %lu 0 deleted", (int)target.len, target.data,
+		(unsigned long)cursor->at.seq);
+	quota_discharge(
+		reader_account(session, cursor->room, cursor->is_announced), QUOTA_CURSORS, 1);
+	cursor_free(&session->broker->rooms, cursor);
+	/* the session may close for it, and then it has no cursors */
+	output_put(session, (struct text){ line, (size_t)n });
+}
+
 void reader_part_all(struct session *session)
 {
 	list_for_each (link, &session->cursors)

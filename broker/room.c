@@ -89,6 +89,7 @@ static void room_free(struct rooms *rooms, struct room *room)
 	room_forget_people(rooms, room);
 	if (!room->is_hidden)
 		rooms_hide(rooms, room);
+	rooms->line.author = NULL; /* of the packet in hand: another room may get this place */
 	list_unlink(&room->rooms_link);
 	list_unlink(&room->owner_link);
 	list_unlink(&room->idle_link);
@@ -229,9 +230,17 @@ bool room_has_party(const struct room *room, struct text name, uid_t uid)
 	       (text_equal(names[1], name) && room->party[1] == uid);
 }
 
+/* Was something said in it that is stored, or was? */
+static bool room_is_kept(const struct room *room)
+{
+	return room_is_stored(room) && room->log.next > room->stored->since;
+}
+
 void rooms_release(struct rooms *rooms, struct room *room)
 {
-	if (room_is_stored(room) && room->log.next > 1)
+	if (room->is_hidden)
+		return; /* the caller of rooms_hide() frees it */
+	if (room_is_kept(room))
 		return; /* its numbers go on, and it is whose it is */
 	if (room->n_cursors == 0 && room_first(room) == room->log.next &&
 		list_is_empty(&room->feeds) && list_is_empty(&room->values) &&
@@ -248,10 +257,15 @@ uint64_t rooms_expire(struct rooms *rooms, uint64_t now)
 
 		if (now - room->idle_since < limit)
 			return limit - (now - room->idle_since);
+		if (room_is_kept(room)) {
+			list_unlink(link);
+			continue;
+		}
 		if (list_is_empty(&room->feeds) && room->stored) { /* its values stay */
 			while (room->log.bytes > 0)
 				room_take_oldest(rooms, room);
 			list_unlink(link);
+			rooms_release(rooms, room);
 			continue;
 		}
 		if (list_is_empty(&room->feeds)) {
@@ -284,7 +298,7 @@ const char *room_words(
 
 void room_set_idle(struct rooms *rooms, struct room *room)
 {
-	if (room_is_stored(room))
+	if (room_is_kept(room))
 		return;
 	room->idle_since = rooms->users->now;
 	list_unlink(&room->idle_link);

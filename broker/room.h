@@ -185,7 +185,7 @@ int room_append(struct rooms *rooms, struct room *room, const struct author *aut
 	uint64_t value, struct text body, uint64_t *ret_seq);
 
 /* Nobody reads ROOM any more, or somebody speaks in it whom nobody reads: it is forgotten when
- * that lasts, unless it is stored. */
+ * that lasts, unless a message of it is stored, or was. */
 void room_set_idle(struct rooms *rooms, struct room *room);
 
 /* ---- a room that was stored ---- */
@@ -204,7 +204,7 @@ int room_put_back(struct rooms *rooms, struct room *room, struct text frame);
 /* Take back what is behind log_end(). */
 void rooms_truncate(struct rooms *rooms, struct room *room);
 
-/* It is not found by its key any more: another may have that. It goes soon. */
+/* It is not found by its key any more: another may have that. The caller frees it soon. */
 void rooms_hide(struct rooms *rooms, struct room *room);
 
 /* Free it, whatever is in it. Nobody reads it. */

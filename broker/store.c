@@ -22,6 +22,7 @@
 #include "broker/mark.h"
 #include "broker/publisher.h"
 #include "broker/recover.h"
+#include "broker/removal.h"
 #include "broker/retain.h"
 #include "broker/room.h"
 #include "broker/session.h"
@@ -162,6 +163,7 @@ static void store_fail(struct store *store, struct batch *batch, int error)
 			room_take_back(store, room, error);
 	}
 	store->done = store->building - 1;
+	store_keep_deleted(store, batch ? &batch->notes : NULL);
 	store_return_notes(store, batch);
 	list_for_each (link, &store->unknown)
 		container_of(link, struct stored, unknown_link)->batch = 0;
@@ -192,6 +194,7 @@ static void batch_settle_notes(struct store *store, const struct batch *batch)
 		value_land(store->rooms, value);
 		rooms_release(store->rooms, room);
 	}
+	store_settle_deleted(store, batch->number);
 }
 
 static void batch_land(struct store *store, struct batch *batch)
@@ -367,6 +370,7 @@ static void store_prepare(
 	list_init(&store->dirty);
 	list_init(&store->changed);
 	list_init(&store->gone);
+	list_init(&store->deleted);
 	list_init(&store->holds);
 	list_init(&store->waiters);
 	journal_init(&store->journal, -1, 0, 0);
@@ -475,6 +479,7 @@ void store_deinit(struct store *store)
 		room->owner->account->held_bytes -= stored->held;
 		list_unlink(&stored->dirty_link);
 		list_unlink(&stored->unknown_link);
+		list_unlink(&stored->deleted_link);
 		stored->room = NULL;
 		/* the room's own reference, unless the line has one, which is let go below */
 		if (!list_is_linked(&stored->changed_link))

@@ -62,6 +62,7 @@ struct store {
 	struct list dirty;            /* rooms with what is in no batch */
 	struct list changed;          /* rooms with what is in no checkpoint */
 	struct list gone;             /* rooms that were in one, or may be, and are not any more */
+	struct list deleted;          /* rooms whose end is on its way to the disk; see removal.h */
 	struct list holds;            /* answers that wait; see hold.h */
 	struct list waiters;          /* sessions, by wait_link */
 	struct list coming;           /* values, by store_link */

@@ -134,7 +134,7 @@ static void store_begin(struct store *store, struct room *room, struct stored *s
 	} else { /* what was said before is not stored */
 		log_close(&room->log);
 		stored->oldest_file = stored->file_number = room->log.segment_number + 1;
-		stored->next_in_file = room->log.next;
+		stored->next_in_file = stored->since = room->log.next;
 		store_open_log(room);
 	}
 	room->values_changed = true;
@@ -202,11 +202,13 @@ void store_adopt(struct store *store, struct room *room, struct stored *stored)
 	list_init(&stored->unknown_link);
 	list_init(&stored->dirty_link);
 	list_init(&stored->changed_link);
+	list_init(&stored->deleted_link);
 	stored->room = room;
 	stored->n_refs = 1;
 	stored->id = room->id ^ store->incarnation;
 	stored->oldest_file = stored->file_number = room->log.oldest_number;
 	stored->cache = &store->cache;
+	stored->since = 1;
 	/* nothing of it is taken from memory before it is known what is in files */
 	if (!room->is_ephemeral)
 		room->log.keep_from = stored->file_number;
@@ -243,13 +245,16 @@ void store_forget(struct store *store, struct room *room)
 	stored->room = NULL;
 	list_unlink(&stored->unknown_link);
 	list_unlink(&stored->dirty_link);
+	list_unlink(&stored->deleted_link);
+	/* a checkpoint that failed may have written any of its segments */
+	stored->file_number = MAX(stored->file_number, room->log.segment_number);
 	if (!list_is_linked(&stored->changed_link))
 		stored_ref(stored);
 	list_unlink(&stored->changed_link);
 	list_append(&store->gone, &stored->changed_link);
 	store_is_due(store);
 	/* without memory the journal does not say so, but the next checkpoint */
-	if (!store->is_recovering && store->notes.len < NOTES_MAX)
+	if (!store->is_recovering && !stored->is_known_gone && store->notes.len < NOTES_MAX)
 		(void)notes_add(&store->notes,
 			(struct journal_entry){ .kind = JOURNAL_GONE, .room = stored->id },
 			TEXT(""), TEXT(""));

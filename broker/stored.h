@@ -41,7 +41,12 @@ struct stored {
 	uint64_t next_in_file; /* number behind the last record that is */
 	struct cold cold;      /* those that are in files only */
 	struct cache *cache;   /* where they are read back to */
-	bool is_changing;      /* its mode: nothing is said until that is done */
+	bool is_changing;      /* its mode, or it is deleted: nothing is said until that is done */
+	uint64_t since;        /* number of the first record that could be stored of it */
+	/* While it is deleted, see removal.h. */
+	struct list deleted_link;
+	uint64_t deleted_with; /* it is stored with this batch */
+	bool is_known_gone;    /* the journal has that */
 };
 
 /* Payload of JOURNAL_ROOM; the key follows. The entry's SEQ is the number of the first record

@@ -16,6 +16,7 @@ static const char *const verb_names[] = {
 	[VERB_SEEN] = "SEEN",
 	[VERB_SET] = "SET",
 	[VERB_GET] = "GET",
+	[VERB_DELETE] = "DELETE",
 	[VERB_WHO] = "WHO",
 	[VERB_ROOMS] = "ROOMS",
 	[VERB_TIME] = "TIME",

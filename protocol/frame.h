@@ -27,6 +27,7 @@ enum verb {
 	VERB_SEEN, /* and what the broker sends of it */
 	VERB_SET,  /* the same */
 	VERB_GET,
+	VERB_DELETE,
 	VERB_WHO,
 	VERB_ROOMS,
 	VERB_TIME,

@@ -165,7 +165,8 @@ static void peer_take_gap(struct peer *peer, const struct frame *frame)
 	target = peer_target(peer, frame->word[1]);
 	if (text_equal(frame->word[4], TEXT("presence"))) {
 		EXPECT(from == 0 && to == 0);
-	} else if (text_equal(frame->word[4], TEXT("reset"))) {
+	} else if (text_equal(frame->word[4], TEXT("reset")) ||
+		   text_equal(frame->word[4], TEXT("deleted"))) {
 		EXPECT(from > 0 && to == 0);
 		if (target)
 			target->next = target->time = 0;
