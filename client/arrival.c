@@ -147,6 +147,8 @@ static int arrive_cursor(struct chat *chat, const struct frame *frame)
 		cursor->is_parked = false;
 		cursor->n_unparked++;
 		cursor_arrive(cursor, next, log);
+	} else if (cursor && cursor->is_deleted) {
+		cursor_arrive(cursor, next, log);
 	}
 	if (cursor)
 		return 1;
@@ -156,6 +158,23 @@ static int arrive_cursor(struct chat *chat, const struct frame *frame)
 	cursor->serial_first = cursor->serial_last = ++chat->join_serial;
 	cursor_arrive(cursor, next, log);
 	return 1;
+}
+
+/* "GAP target NEXT 0 deleted": whatever becomes of the connection, the room is not joined again. */
+static void arrive_gap(struct chat *chat, const struct frame *frame)
+{
+	struct cursor *cursor;
+
+	if (frame->n_words < 5 || !text_equal(frame->word[4], TEXT("deleted")))
+		return;
+	cursor = cursors_find(&chat->cursors, frame->word[1]);
+	if (!cursor)
+		return;
+	cursor->is_deleted = true;
+	if (cursor->wants_join) {
+		cursor->wants_join = false;
+		chat->n_joins--;
+	}
 }
 
 /* "! CODE SAY target id=N text". OLD only says that a message which was sent again
@@ -234,6 +253,8 @@ int session_arrive(struct chat *chat, const struct frame *frame)
 	case VERB_REFUSE:
 		return arrive_refusal(chat, frame);
 	case VERB_GAP:
+		arrive_gap(chat, frame);
+		return 1;
 	case VERB_AT:
 	case VERB_JOINED:
 	case VERB_PARTED:

@@ -115,7 +115,8 @@ int chat_flush(struct chat *chat, int timeout_ms);
 
 enum chat_type {
 	CHAT_MESSAGE, /* target seq time name uid of body */
-	CHAT_GAP,     /* target from to text: those can not be read any more */
+	CHAT_GAP,     /* target from to text: those can not be read any more; text "deleted": the
+		       * room was deleted, and is not joined any more */
 	CHAT_JOINED,  /* target name uid of: somebody came into a room */
 	CHAT_PARTED,  /* target name uid of: somebody left it */
 	CHAT_REFUSED, /* target id code text: a message was not taken; id 0: the target
@@ -139,7 +140,7 @@ struct chat_event {
 	bool own;         /* MESSAGE: sent by this very session */
 	const char *body; /* MESSAGE: len bytes */
 	size_t len;
-	uint64_t from, to; /* GAP, inclusive; to is 0 after a reset */
+	uint64_t from, to; /* GAP, inclusive; to is 0 after a reset or a deletion */
 	uint64_t id;       /* REFUSED: which of this publisher's messages, from 1 */
 	const char *code;  /* REFUSED: see chat-protocol(7); DOWN: of BYE, or "" */
 	const char *text;  /* GAP: the reason; REFUSED, DOWN: in words; SET: the key */

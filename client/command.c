@@ -162,6 +162,12 @@ static int set_retain_age(struct settings *settings, const char *argument)
 	return STATUS_OK;
 }
 
+static int set_delete(struct settings *settings, const char *argument)
+{
+	settings->is_deletion = true;
+	return STATUS_OK;
+}
+
 static int set_if(struct settings *settings, const char *argument)
 {
 	if (!number_parse(text_of(argument), &settings->version))
@@ -275,6 +281,10 @@ const struct option_row option_rows[] = {
 		.help = "keep it for so long: 10m, 2h, 30d, default",
 		.where = OPTION_ROOM,
 		.set = set_retain_age },
+	{ .name = "delete",
+		.help = "delete the room with all its messages; asks nothing",
+		.where = OPTION_ROOM,
+		.set = set_delete },
 	{ .name = "if",
 		.argument = "V",
 		.help = "only if this is its version; 0: if there is none",
@@ -324,7 +334,7 @@ const struct subcommand subcommands[] = {
 	{ .name = "rooms", .usage = "", .help = "list the rooms", .run = script_rooms },
 	{ .name = "room",
 		.usage = "ROOM [KEY [VALUE]]",
-		.help = "print or set what a room is and keeps",
+		.help = "print or set what a room is and keeps, or delete it",
 		.options = OPTION_ROOM,
 		.run = script_room },
 	{ .name = "stats",

@@ -33,7 +33,7 @@ struct settings {
 	uint64_t last, count, timeout_ms, interval_ms; /* interval_ms: 0 is the default */
 	uint64_t since;                                /* ns since the epoch */
 	const char *mode;                              /* of a room */
-	bool has_retain_bytes, has_retain_age, has_if;
+	bool has_retain_bytes, has_retain_age, has_if, is_deletion;
 	uint64_t retain_bytes, retain_age; /* 0: the broker's own limits */
 	uint64_t version;                  /* of --if */
 };

@@ -184,6 +184,7 @@ void cursor_arrive(struct cursor *cursor, uint64_t next, uint64_t log)
 	cursor->arrived_next = next;
 	cursor->arrived_log = log;
 	cursor->n_arrived++;
+	cursor->is_deleted = false;
 	if (!cursor->awaits_join)
 		cursor->has_moved = true;
 	if (cursor->state == CURSOR_ASKED)

@@ -59,6 +59,7 @@ struct cursor {
 	bool was_dropped;      /* packets for it were dropped by this library */
 	bool is_parked;        /* the other side is not known now: CURSOR will place it */
 	unsigned n_unparked;   /* placements among the arrived that CURSOR brought */
+	bool is_deleted;       /* GAP arrived that says so, and no placement after it */
 };
 
 struct cursor_slot {

@@ -137,6 +137,27 @@ static int deliver_message(struct chat *chat, struct text text, struct chat_even
 	return DELIVERY_E_EVENT;
 }
 
+/* The room is deleted, and the cursor with it, unless another placement has arrived, or is asked
+ * for, since then. */
+static int deliver_deletion(struct chat *chat, struct cursor *cursor, uint64_t next,
+	const char *reason, struct chat_event *ret_event)
+{
+	memcpy(chat->shown, cursor->shown, sizeof chat->shown);
+	if (cursor->n_arrived > 0 || cursor->awaits_join) {
+		subscriptions_drop(chat, cursor);
+		chat->n_reads -= cursor->is_read_due;
+		cursor->is_read_due = false;
+		cursor->read = 0; /* the numbers are new */
+		cursor->state = CURSOR_PLANNED;
+	} else {
+		session_forget(chat, cursor);
+	}
+	*ret_event = (struct chat_event){
+		.type = CHAT_GAP, .target = chat->shown, .from = next, .text = reason
+	};
+	return DELIVERY_E_EVENT;
+}
+
 /* "GAP target FROM TO reason" */
 static int deliver_gap(struct chat *chat, const struct frame *frame, struct chat_event *ret_event)
 {
@@ -148,9 +169,11 @@ static int deliver_gap(struct chat *chat, const struct frame *frame, struct chat
 		!number_parse(frame->word[3], &to))
 		return DELIVERY_E_JUNK;
 	cursor = cursors_find(&chat->cursors, frame->word[1]);
+	reason = terminate(frame->word[4]);
+	if (cursor && cursor->state != CURSOR_ASKED && strcmp(reason, "deleted") == 0)
+		return deliver_deletion(chat, cursor, from, reason, ret_event);
 	if (!cursor || cursor->state != CURSOR_UP)
 		return DELIVERY_E_NONE;
-	reason = terminate(frame->word[4]);
 	if (strcmp(reason, "reset") == 0) {
 		if (cursor->reset_due) /* more may have been delivered since it was asked */
 			from = cursor->reset_from;

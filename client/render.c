@@ -106,9 +106,18 @@ void render_time(FILE *out, uint64_t ns)
 	fprintf(out, "%s.%09" PRIu64 "Z", shown, ns % NS_PER_S);
 }
 
+bool event_is_deletion(const struct chat_event *event)
+{
+	return event->type == CHAT_GAP && strcmp(event->text, "deleted") == 0;
+}
+
 static void render_gap(FILE *out, const struct chat_event *event)
 {
 	render_string(out, event->target);
+	if (event_is_deletion(event)) {
+		fputs(" was deleted, with all messages in it", out);
+		return;
+	}
 	if (event->to > 0)
 		fprintf(out, ": %" PRIu64 " to %" PRIu64 " can not be read any more", event->from,
 			event->to);

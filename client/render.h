@@ -19,6 +19,9 @@ void render_text(FILE *out, struct text text);
 /* "alice", or "nick(alice)" when the name is not that of the Unix user. */
 void render_person(FILE *out, const struct chat_event *event);
 
+/* Does EVENT tell that a room was deleted? */
+bool event_is_deletion(const struct chat_event *event);
+
 /* What happened, in words, without a line feed: for all types but CHAT_MESSAGE. */
 void render_notice(FILE *out, const struct chat_event *event);
 

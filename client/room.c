@@ -229,6 +229,26 @@ static int room_change(struct ask_room *ask, const struct settings *settings, co
 	return r;
 }
 
+static int room_remove(struct ask_room *ask)
+{
+	char request[16 + TARGET_LEN_MAX];
+	const char *answer = "";
+	int r;
+
+	snprintf(request, sizeof request, "DELETE %s", ask->target);
+	r = chat_request(ask->chat, request, NULL, 0, ANSWER_TIMEOUT_MS, NULL, NULL, &answer);
+	return r ? room_failed(ask, r, answer) : STATUS_OK;
+}
+
+static int room_do(struct ask_room *ask, const struct settings *settings, const char *value)
+{
+	if (settings->is_deletion)
+		return room_remove(ask);
+	if (value || settings->mode || settings->has_retain_bytes || settings->has_retain_age)
+		return room_change(ask, settings, value);
+	return room_print(ask);
+}
+
 int script_room(const struct settings *settings, int argc, char **argv)
 {
 	bool is_change = settings->mode || settings->has_retain_bytes || settings->has_retain_age;
@@ -241,6 +261,8 @@ int script_room(const struct settings *settings, int argc, char **argv)
 	if (argc > 1 && is_change)
 		return complain_usage(
 			"--mode, --retain-bytes and --retain-age go with a ROOM alone");
+	if (settings->is_deletion && (argc > 1 || is_change))
+		return complain_usage("--delete goes with a ROOM alone and no other option");
 	if (settings->has_if && argc < 3)
 		return complain_usage("--if goes with a KEY and a VALUE");
 	if (argc > 1 && !text_is_name(text_of(argv[1])))
@@ -256,7 +278,7 @@ int script_room(const struct settings *settings, int argc, char **argv)
 	}
 	r = connect_open(&ask.chat, settings, true);
 	if (!r) {
-		r = is_change || value ? room_change(&ask, settings, value) : room_print(&ask);
+		r = room_do(&ask, settings, value);
 		r = finish(ask.chat, r);
 	}
 	free(value);

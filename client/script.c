@@ -94,6 +94,8 @@ static void say_events(struct say *say)
 		tell(&event);
 		if (event.type == CHAT_REFUSED)
 			say_failed(say, status_of_code(text_of(event.code)));
+		if (event_is_deletion(&event)) /* nobody can read it any more */
+			say_failed(say, STATUS_REFUSED);
 	}
 }
 
@@ -317,6 +319,7 @@ struct listen {
 	const struct settings *settings;
 	struct chat *chat;
 	uint64_t deadline_ms, n_messages;
+	unsigned n_rooms; /* that are listened to */
 	bool is_refused;
 	int status;
 };
@@ -368,6 +371,10 @@ static void listen_show(struct listen *listen, const struct chat_event *event)
 	/* After a reconnect a room is closed to us: do not wait in vain. */
 	if (event->type == CHAT_REFUSED) {
 		listen->status = status_of_code(text_of(event->code));
+		listen->is_refused = true;
+	}
+	if (event_is_deletion(event) && --listen->n_rooms == 0) {
+		listen->status = STATUS_REFUSED;
 		listen->is_refused = true;
 	}
 }
@@ -437,6 +444,14 @@ static int listen_run(struct listen *listen)
 	}
 }
 
+static bool is_one_of(const char *word, char **words, int n_words)
+{
+	for (int i = 0; i < n_words; i++)
+		if (strcmp(words[i], word) == 0)
+			return true;
+	return false;
+}
+
 int script_listen(const struct settings *settings, int argc, char **argv)
 {
 	struct listen listen = { .settings = settings };
@@ -460,6 +475,8 @@ int script_listen(const struct settings *settings, int argc, char **argv)
 		return r;
 	for (int i = 0; i < argc && !r; i++)
 		r = listen_join(&listen, argv[i]);
+	for (int i = 0; i < argc; i++)
+		listen.n_rooms += !is_one_of(argv[i], argv, i);
 	if (!r)
 		r = listen_run(&listen);
 	chat_close(listen.chat);

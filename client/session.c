@@ -346,7 +346,7 @@ void session_resume(struct chat *chat)
 	chat->n_joins = 0;
 	chat->join_at = 0;
 	for (uint32_t at = 0; (cursor = cursors_next(&chat->cursors, &at));) {
-		if (cursor->state == CURSOR_ASKED)
+		if (cursor->state == CURSOR_ASKED || cursor->is_deleted)
 			continue;
 		cursor->wants_join = true;
 		chat->n_joins++;
@@ -369,6 +369,7 @@ void session_replace(struct chat *chat)
 		cursor_settle(cursor, true);
 		cursor->state = CURSOR_RESUMING;
 		cursor->was_dropped = true;
+		cursor->is_deleted = false; /* there was no memory to say so */
 		/* an answer that is still to come will do as well */
 		if (!is_greeted || cursor->wants_join || cursor->awaits_join)
 			continue;
@@ -504,9 +505,16 @@ static void session_keep_fds(struct chat *chat)
 	chat->link.n_fds = 0;
 }
 
-/* The packet can not be stored. Messages come again; refusals would not, nor rings, which
- * the broker waits for to be taken: of those that have no place either, JOIN, which is due
- * now, has it tell again. */
+static bool text_ends(struct text text, const char *end)
+{
+	size_t len = strlen(end);
+
+	return text.len >= len && memcmp(text.data + text.len - len, end, len) == 0;
+}
+
+/* The packet can not be stored. Messages come again; refusals would not, nor that a room was
+ * deleted, nor rings, which the broker waits for to be taken: of those that have no place either,
+ * JOIN, which is due now, has it tell again. */
 static void session_drop(struct chat *chat, struct inbox walk)
 {
 	struct text text;
@@ -514,7 +522,8 @@ static void session_drop(struct chat *chat, struct inbox walk)
 	while (!inbox_next(&walk, &text)) {
 		bool is_ring = text_starts(text, "RING ") || text_starts(text, "UNRING ");
 
-		if (!text_starts(text, "! ") && !is_ring)
+		if (!text_starts(text, "! ") && !is_ring &&
+			!(text_starts(text, "GAP ") && text_ends(text, " deleted")))
 			continue;
 		if (inbox_store_beyond(&chat->inbox, text.data, text.len))
 			chat->fast.n_tooks += is_ring;

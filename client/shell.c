@@ -374,8 +374,31 @@ static void shell_show_value(struct shell *shell, const struct chat_event *event
 			&answer);
 }
 
+/* What the administrators say to everybody; quiet if there is none. */
+static void shell_watch_wall(struct shell *shell)
+{
+	chat_join(shell->chat, "wall", CHAT_NEW, 0, 0, NULL);
+}
+
+/* A line that is typed now would make the room again: the user is to choose. A conversation is one
+ * that comes by itself when something is said. */
+static void shell_lose_room(struct shell *shell, const char *target)
+{
+	char lost[TARGET_LEN_MAX + 1];
+
+	snprintf(lost, sizeof lost, "%s", target);
+	shell_forget(shell, lost);
+	if (lost[0] != '@' && strcmp(lost, shell->target) == 0)
+		shell_switch(shell, shell->n_rooms > 0 ? shell->rooms[0] : "");
+}
+
 static void shell_event(struct shell *shell, const struct chat_event *event)
 {
+	if (event_is_deletion(event) && strcmp(event->target, "wall") == 0 &&
+		!shell_has(shell, "wall")) {
+		shell_watch_wall(shell);
+		return;
+	}
 	if (is_noise(shell, event))
 		return;
 	shell_render(shell, event);
@@ -385,6 +408,8 @@ static void shell_event(struct shell *shell, const struct chat_event *event)
 	}
 	if (event->type == CHAT_REFUSED && event->id == 0)
 		shell_forget(shell, event->target); /* its cursor is gone */
+	if (event_is_deletion(event))
+		shell_lose_room(shell, event->target);
 	if (event->type == CHAT_DOWN && event->ended)
 		shell_leave(shell, STATUS_NO_BROKER);
 }
@@ -619,9 +644,8 @@ static int shell_start(struct shell *shell, int n, char **rooms)
 		shell_join(shell, rooms[i], SHELL_LAST);
 	if (shell->n_rooms > 0)
 		snprintf(shell->target, sizeof(shell->target), "%s", shell->rooms[0]);
-	/* What the administrators say to everybody; quiet if there is none. */
 	if (!shell_has(shell, "wall"))
-		chat_join(shell->chat, "wall", CHAT_NEW, 0, 0, NULL);
+		shell_watch_wall(shell);
 	return STATUS_OK;
 }
 

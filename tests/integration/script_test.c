@@ -285,6 +285,61 @@ static void test_room(void **state)
 	broker_stop(broker);
 }
 
+/* A room goes at once, without a question, and who listens there only is told and ends. */
+static void test_room_is_deleted(void **state)
+{
+	struct broker *broker = broker_new();
+	struct program *one, *two, *json;
+	struct raw *bob;
+
+	broker_spawn_here(broker, "--state", broker_path(broker, "state"));
+	broker_wait_ready(broker);
+	bob = raw_hello(broker, "name=b0b");
+	raw_send(bob, "SAY room\nhello");
+	raw_send(bob, "#1 SAY other\nhello");
+	raw_await(bob, "#1 * 1");
+	one = program_start(broker, "listen", "room");
+	two = program_start(broker, "listen", "room", "other", "room");
+	json = program_start(broker, "listen", "--json", "room");
+	program_wait_err(one, "listening room from 2\n");
+	program_wait_err(two, "listening other from 2\n");
+	program_wait_err(json, "listening room from 2\n");
+	program_check(broker, 64, "", "", "~alone~\n", "room", "--delete", "room", "topic");
+	program_check(
+		broker, 64, "", "", "~alone~\n", "room", "--delete", "--mode", "ephemeral", "room");
+	program_check(broker, 64, "", "", "chat-client: ~\n", "room", "--delete");
+	program_check(broker, 0, "", "", "", "room", "room", "--delete");
+	program_wait_err(one, "chat-client: room was deleted, with all messages in it\n");
+	program_expect_exit(one, 77);
+	program_wait_out(json, "{\"type\":\"gap\",\"target\":\"room\",\"from\":2,\"to\":0,"
+			       "\"reason\":\"deleted\"}\n");
+	program_expect_exit(json, 77);
+	program_wait_err(two, "chat-client: room was deleted");
+	program_check(
+		broker, 77, "", "", "~no such room: room (NOROOM)\n", "room", "--delete", "room");
+	raw_send(bob, "SAY other\nstill there");
+	program_wait_out(two, "still there\n");
+	program_check(broker, 0, "", "", "", "room", "--delete", "other");
+	program_expect_exit(two, 77);
+	program_check(broker, 77, "", "", "~no such room: room (NOROOM)\n", "history", "room");
+	broker_stop(broker);
+}
+
+/* Nobody reads any more what waits to be read. */
+static void test_conversation_is_deleted(void **state)
+{
+	struct broker *broker = broker_start(NULL);
+	struct program *waits =
+		program_start(broker, "--name", "al1ce", "say", "--until-seen", "@b0b", "hello");
+	struct raw *bob = raw_hello(broker, "name=b0b direct=@1");
+
+	raw_await(bob, "MSG @al1ce+b0b 1 ~\nhello");
+	raw_send(bob, "DELETE @al1ce");
+	program_wait_err(waits, "chat-client: @b0b was deleted");
+	program_expect_exit(waits, 77);
+	broker_stop(broker);
+}
+
 static void test_history(void **state)
 {
 	struct broker *broker = broker_start(NULL);
@@ -542,6 +597,8 @@ int main(void)
 		PROGRAM_TEST(test_full_disk),
 		PROGRAM_TEST(test_questions),
 		PROGRAM_TEST(test_room),
+		PROGRAM_TEST(test_room_is_deleted),
+		PROGRAM_TEST(test_conversation_is_deleted),
 		PROGRAM_TEST(test_history),
 		PROGRAM_TEST(test_history_follows),
 		PROGRAM_TEST(test_unread),

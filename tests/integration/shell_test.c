@@ -83,6 +83,34 @@ static void test_rooms(void **state)
 }
 
 /* What a terminal has shown is read, on any terminal of this user. */
+/* One is told, and is not in it any more: what one types does not make it again. */
+static void test_room_is_deleted(void **state)
+{
+	struct broker *broker = broker_start(NULL);
+	struct terminal *alice = terminal_start_named(broker, "al1ce");
+	struct raw *bob = raw_join(broker, "name=b0b", "build.ci");
+
+	terminal_type(alice, "/join build.ci\r");
+	terminal_expect_typing(alice, "build.ci> ", 10);
+	raw_send(bob, "DELETE build.ci");
+	terminal_wait(alice, "-- build.ci was deleted, with all messages in it");
+	terminal_wait(alice, "-- talking in lobby");
+	terminal_expect_typing(alice, "lobby> ", 7);
+	/* the administrators' room is looked at again */
+	raw_send(bob, "DELETE wall");
+	raw_await(bob, "GAP build.ci 1 0 deleted");
+	raw_expect_quiet(bob);
+	do
+		raw_send(bob, "#r ROOMS wall");
+	while (strncmp(raw_next(bob).data, "#r !", 4) == 0);
+	raw_send(bob, "SAY wall\nto everybody");
+	terminal_wait(alice, "to everybody");
+	assert_int_equal(terminal_count(alice, "wall was deleted"), 0);
+	raw_send(bob, "DELETE lobby");
+	terminal_wait(alice, "-- you are in no room; /join one");
+	broker_stop(broker);
+}
+
 static void test_unread(void **state)
 {
 	struct broker *broker = broker_start(NULL);
@@ -593,6 +621,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		TERMINAL_TEST(test_rooms),
+		TERMINAL_TEST(test_room_is_deleted),
 		TERMINAL_TEST(test_unread),
 		TERMINAL_TEST(test_wrong_commands),
 		TERMINAL_TEST(test_direct_and_wall),

@@ -422,6 +422,134 @@ static void test_rooms(void **state)
 	fake_stop(fake);
 }
 
+/* ---- rooms are deleted ---- */
+
+static void script_deleted(struct fake *fake)
+{
+	fake_greet(fake);
+	fake_join(fake, "a new", "* 3 first=1 log=" LOG_A);
+	fake_join(fake, "b new", "* 1 first=1 log=" LOG_A);
+	fake_send(fake, "MSG a 3 1 bob 7\nthree");
+	fake_send(fake, "GAP a 4 0 deleted");
+	fake_send(fake, "MSG a 1 1 bob 7\nnot for one who has no cursor there");
+	fake_expect(fake, "SAY a id=1\nx"); /* another room, in which it is not */
+	fake_expect(fake, "PING");
+	fake_answer(fake, "*");
+	fake_hang_up(fake);
+	fake_greet(fake);
+	fake_join(fake, "b since=1 log=" LOG_A, "* 1 first=1 log=" LOG_A);
+	fake_join(fake, "a new", "* 2 first=1 log=" LOG_B);
+	fake_send(fake, "MSG a 2 1 bob 7\ntwo");
+	fake_end(fake);
+}
+
+/* The program is told, and nothing of it is joined again by itself. */
+static void test_deleted(void **state)
+{
+	struct fake *fake = fake_start(script_deleted);
+	struct chat *chat = open_chat(fake, false, false);
+
+	assert_int_equal(chat_join(chat, "a", CHAT_NEW, 0, 0, NULL), 0);
+	assert_int_equal(chat_join(chat, "b", CHAT_NEW, 0, 0, NULL), 0);
+	receive_message(chat, 3, "three");
+	receive_gap(chat, 4, 0, "deleted");
+	assert_int_equal(chat_part(chat, "a"), -ENOENT);
+	assert_int_equal(chat_seen(chat, "a", 3), -ENOENT);
+	assert_int_equal(chat_send(chat, "a", "x", 1, 0), 0);
+	assert_int_equal(chat_flush(chat, DEADLINE_MS), 0);
+	receive(chat, CHAT_DOWN);
+	receive(chat, CHAT_UP);
+	assert_int_equal(chat_join(chat, "a", CHAT_NEW, 0, 0, NULL), 0);
+	receive_message(chat, 2, "two");
+	chat_close(chat);
+	fake_stop(fake);
+}
+
+static void script_deleted_unheard(struct fake *fake)
+{
+	fake_greet(fake);
+	fake_join(fake, "a new", "* 3 first=1 log=" LOG_A);
+	fake_join(fake, "b new", "* 3 first=1 log=" LOG_A);
+	fake_expect(fake, "SAY c id=1\nx");
+	fake_expect(fake, "PING");
+	fake_send(fake, "GAP a 3 0 deleted");
+	fake_send(fake, "GAP b 3 0 deleted");
+	fake_hang_up(fake); /* while the program waits, and has heard of neither */
+	fake_greet(fake);
+	fake_expect(fake, "SAY c id=1\nx");
+	fake_expect(fake, "PING");
+	fake_answer(fake, "*");
+	fake_join(fake, "b new", "* 7 first=1 log=" LOG_B);
+	fake_send(fake, "MSG b 7 1 bob 7\nseven");
+	fake_end(fake);
+}
+
+/* The same when the connection is lost, or the room is joined, before it has looked. */
+static void test_deleted_unheard(void **state)
+{
+	struct fake *fake = fake_start(script_deleted_unheard);
+	struct chat *chat = open_chat(fake, false, false);
+
+	assert_int_equal(chat_join(chat, "a", CHAT_NEW, 0, 0, NULL), 0);
+	assert_int_equal(chat_join(chat, "b", CHAT_NEW, 0, 0, NULL), 0);
+	assert_int_equal(chat_send(chat, "c", "x", 1, 0), 0);
+	assert_int_equal(chat_flush(chat, DEADLINE_MS), 0);
+	assert_int_equal(chat_join(chat, "b", CHAT_NEW, 0, 0, NULL), 0);
+	receive_gap(chat, 3, 0, "deleted");
+	receive_gap(chat, 3, 0, "deleted");
+	receive(chat, CHAT_DOWN);
+	receive(chat, CHAT_UP);
+	receive_message(chat, 7, "seven");
+	assert_int_equal(chat_part(chat, "a"), -ENOENT);
+	chat_close(chat);
+	fake_stop(fake);
+}
+
+static void script_deleted_direct(struct fake *fake)
+{
+	fake_greet(fake);
+	fake_send(fake, "CURSOR @alice+bob 5 first=1 log=" LOG_A);
+	fake_send(fake, "MSG @alice+bob 5 1 bob 7\nfive");
+	fake_expect(fake, "SAY c id=1\nx");
+	fake_expect(fake, "PING");
+	for (int i = 1; i <= 2; i++) {
+		fake_send(fake, "GAP @alice+bob 6 0 deleted");
+		fake_send(fake, "CURSOR @alice+bob %d first=1 log=" LOG_B, i);
+		fake_send(fake, "MSG @alice+bob %d 1 bob 7\nagain", i);
+	}
+	fake_send(fake, "GAP @alice+bob 3 0 deleted");
+	fake_answer(fake, "*");
+	fake_expect(fake, "SAY c id=2\nx");
+	fake_expect(fake, "PING");
+	fake_send(fake, "CURSOR @alice+bob 1 first=1 log=" LOG_A);
+	fake_send(fake, "MSG @alice+bob 1 1 bob 7\nlast");
+	fake_answer(fake, "*");
+	fake_end(fake);
+}
+
+/* A conversation that is deleted comes again by itself. */
+static void test_deleted_direct(void **state)
+{
+	struct fake *fake = fake_start(script_deleted_direct);
+	struct chat *chat = open_chat(fake, true, false);
+
+	receive_message(chat, 5, "five");
+	assert_int_equal(chat_send(chat, "c", "x", 1, 0), 0);
+	assert_int_equal(chat_flush(chat, DEADLINE_MS), 0);
+	for (uint64_t i = 1; i <= 2; i++) {
+		receive_gap(chat, 6, 0, "deleted");
+		receive_message(chat, i, "again");
+	}
+	receive_gap(chat, 3, 0, "deleted");
+	receive_nothing(chat);
+	assert_int_equal(chat_part(chat, "@bob"), -ENOENT);
+	assert_int_equal(chat_send(chat, "c", "x", 1, 0), 0);
+	assert_int_equal(chat_flush(chat, DEADLINE_MS), 0);
+	receive_message(chat, 1, "last");
+	chat_close(chat);
+	fake_stop(fake);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -434,6 +562,9 @@ int main(void)
 		cmocka_unit_test(test_flood),
 		cmocka_unit_test(test_full),
 		cmocka_unit_test(test_rooms),
+		cmocka_unit_test(test_deleted),
+		cmocka_unit_test(test_deleted_unheard),
+		cmocka_unit_test(test_deleted_direct),
 	};
 
 	alarm(120);
