@@ -237,7 +237,7 @@ static void test_killed(void **state)
 	}
 }
 
-/* A checkpoint removes the files, also those that the failed one before had written. */
+/* A checkpoint removes the files. */
 static void test_files(void **state)
 {
 	struct broker *broker = broker_new();
@@ -264,6 +264,33 @@ static void test_files(void **state)
 	await_no_files(broker);
 }
 
+/* Also those that a checkpoint had written which failed then: no catalog names them. */
+static void test_files_of_failed_checkpoint(void **state)
+{
+	struct broker *broker = broker_new();
+	static char body[4000], catalog[128];
+	struct raw *raw;
+
+	memset(body, 'x', sizeof body - 1);
+	stored_spawn(broker, "--limit", "journal-bytes=64k");
+	snprintf(catalog, sizeof catalog, "%s", broker_path(broker, "state/state.db"));
+	raw = raw_hello(broker, "name=t3ster");
+	assert_int_equal(rename(catalog, broker_path(broker, "aside")), 0);
+	assert_int_equal(mkdir(catalog, 0700), 0);
+	for (unsigned i = 0; i < 100; i++) {
+		raw_send(raw, "#s SAY room\n%s", body);
+		raw_await(raw, "#s * ~");
+	}
+	broker_expect(broker, "checkpoint failed");
+	assert_true(count_files(broker) > 1);
+	delete_room(raw, "room", 100);
+	assert_int_equal(rmdir(catalog), 0);
+	assert_int_equal(rename(broker_path(broker, "aside"), catalog), 0);
+	broker_expect(broker, "checkpoints work again");
+	await_no_files(broker);
+	broker_stop(broker);
+}
+
 /* It is answered when the disk has it. Until then the room is what it was, but nothing more is said
  * or set there; and nobody is told. */
 static void test_held(void **state)
@@ -277,10 +304,17 @@ static void test_held(void **state)
 	setter = raw_hello(broker, "name=s3tter");
 	again = raw_hello(broker, "name=aga1n");
 	gone = raw_hello(broker, "name=g0ne");
+	raw_send(gone, "#v SET valued topic\nx");
+	raw_await(gone, "#v * ~");
 	disk_hang(broker);
 	raw_send(gone, "#g SAY other\nso that the next batch has both");
 	raw_expect_quiet(sayer);
 	raw_send(raw, "#s SAY room\nbefore"); /* goes with it */
+	raw_expect_quiet(reader);
+	/* a room that goes by itself with the same batch */
+	raw_send(raw_hello(broker, "name=unsetter"), "SET valued topic\n");
+	raw_expect_quiet(reader);
+	raw_send(raw_hello(broker, "name=del3ter"), "DELETE valued");
 	raw_expect_quiet(reader);
 	raw_send(again, "#d DELETE room");
 	raw_expect_quiet(reader);
@@ -300,6 +334,8 @@ static void test_held(void **state)
 	raw_expect(setter, "#v * ~");
 	raw_expect(raw, "#d ~");
 	raw_expect_quiet(reader);
+	raw_send(reader, "#g GET valued");
+	raw_expect(reader, "#g ! NOROOM ~");
 	broker_stop(broker);
 }
 
@@ -687,6 +723,7 @@ int main(void)
 		TEST(test_quota),
 		TEST(test_killed),
 		TEST(test_files),
+		TEST(test_files_of_failed_checkpoint),
 		TEST(test_held),
 		TEST(test_disk_fails),
 		TEST(test_killed_before),

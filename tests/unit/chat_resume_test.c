@@ -300,10 +300,12 @@ static void script_flood(struct fake *fake)
 
 	fake_greet(fake);
 	fake_join(fake, "a new presence", "* 1 first=1 log=" LOG_A);
+	fake_join(fake, "b new", "* 1 first=1 log=" LOG_A);
 	fake_expect(fake, "SAY a id=1\nx");
 	fake_expect(fake, "PING");
 	flood(fake, 1);
 	fake_send(fake, "! QUOTA SAY a id=1 not lost");
+	fake_send(fake, "GAP b 1 0 deleted"); /* nor is this */
 	fake_answer(fake, "*");
 	fake_expect(fake, "JOIN a since=~");
 	first = (unsigned)atoi(strstr(fake->frame, "since=") + 6);
@@ -324,6 +326,7 @@ static void test_flood(void **state)
 	unsigned n_refused = 0, n_gaps = 0;
 
 	assert_int_equal(chat_join(chat, "a", CHAT_NEW, 0, CHAT_PRESENCE, NULL), 0);
+	assert_int_equal(chat_join(chat, "b", CHAT_NEW, 0, 0, NULL), 0);
 	assert_int_equal(chat_send(chat, "a", "x", 1, 0), 0);
 	assert_int_equal(chat_flush(chat, DEADLINE_MS), 1);
 	while (next <= FLOOD) {
@@ -331,7 +334,8 @@ static void test_flood(void **state)
 		if (event.type == CHAT_REFUSED) {
 			n_refused++;
 		} else if (event.type == CHAT_GAP) {
-			assert_string_equal(event.text, "presence");
+			assert_string_equal(
+				event.text, event.target[0] == 'a' ? "presence" : "deleted");
 			n_gaps++;
 		} else {
 			assert_int_equal(event.type, CHAT_MESSAGE);
@@ -339,7 +343,7 @@ static void test_flood(void **state)
 		}
 	}
 	assert_int_equal(n_refused, 1);
-	assert_int_equal(n_gaps, 1);
+	assert_int_equal(n_gaps, 2);
 	receive_nothing(chat);
 	chat_close(chat);
 	fake_stop(fake);
