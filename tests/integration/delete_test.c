@@ -4,6 +4,7 @@
 #include "tests/integration/fast.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -373,6 +374,48 @@ static void test_disk_fails(void **state)
 	broker_stop(broker);
 }
 
+/* TEXT was written to the journal. */
+static void await_written(const struct broker *broker, const char *text)
+{
+	static char data[64 * 1024];
+	uint64_t until = clock_ms() + DEADLINE_MS;
+	bool is_there = false;
+
+	while (!is_there) {
+		int fd = open(find_file(broker, "state", "journal"), O_RDONLY | O_CLOEXEC);
+		ssize_t n = read(fd, data, sizeof data);
+
+		is_there = n > 0 && memmem(data, (size_t)n, text, strlen(text));
+		close(fd);
+		assert_true(clock_ms() < until);
+	}
+}
+
+/* The batch before is stored, and the one that has it is not. */
+static void test_disk_fails_behind(void **state)
+{
+	struct broker *broker = shimmed_start();
+	struct raw *raw = raw_hello(broker, "name=t3ster"), *reader, *other;
+
+	say(raw, "room", 1);
+	reader = raw_join(broker, "name=r3ader", "room");
+	other = raw_hello(broker, "name=0ther");
+	disk_hang(broker);
+	raw_send(other, "#o SAY other\nbefore it");
+	await_written(broker, "before it");
+	raw_send(raw, "#d DELETE room");
+	raw_expect_quiet(reader);
+	file_write(broker_path(broker, "write"), "28");
+	disk_go_on(broker);
+	raw_expect(other, "#o * 1");
+	raw_expect(raw, "#d ! NOSPACE ~");
+	raw_expect_quiet(reader);
+	disk_heal(broker, "write");
+	delete_room(raw, "room", 1);
+	raw_expect(reader, "GAP room 2 0 deleted");
+	broker_stop(broker);
+}
+
 /* A broker that dies before it is answered has the room or has it not, and all of it. */
 static void test_killed_before(void **state)
 {
@@ -726,6 +769,7 @@ int main(void)
 		TEST(test_files_of_failed_checkpoint),
 		TEST(test_held),
 		TEST(test_disk_fails),
+		TEST(test_disk_fails_behind),
 		TEST(test_killed_before),
 		TEST(test_one_packet),
 		TEST(test_conversation),
