@@ -297,7 +297,8 @@ static void test_files_of_failed_checkpoint(void **state)
 static void test_held(void **state)
 {
 	struct broker *broker = shimmed_start();
-	struct raw *raw = raw_hello(broker, "name=t3ster"), *reader, *sayer, *setter, *again, *gone;
+	struct raw *raw = raw_hello(broker, "name=t3ster"), *reader, *sayer, *setter, *again, *gone,
+		   *first, *second;
 
 	say(raw, "room", 2);
 	reader = raw_join(broker, "name=r3ader", "room");
@@ -307,15 +308,23 @@ static void test_held(void **state)
 	gone = raw_hello(broker, "name=g0ne");
 	raw_send(gone, "#v SET valued topic\nx");
 	raw_await(gone, "#v * ~");
+	say(gone, "twice", 1);
+	first = raw_hello(broker, "name=aga1n");
+	second = raw_hello(broker, "name=aga1n");
 	disk_hang(broker);
 	raw_send(gone, "#g SAY other\nso that the next batch has both");
 	raw_expect_quiet(sayer);
 	raw_send(raw, "#s SAY room\nbefore"); /* goes with it */
 	raw_expect_quiet(reader);
 	/* a room that goes by itself with the same batch */
-	raw_send(raw_hello(broker, "name=unsetter"), "SET valued topic\n");
+	raw_send(raw_hello(broker, "name=g0ne"), "SET valued topic\n");
 	raw_expect_quiet(reader);
-	raw_send(raw_hello(broker, "name=del3ter"), "DELETE valued");
+	raw_send(raw_hello(broker, "name=g0ne"), "DELETE valued");
+	raw_expect_quiet(reader);
+	/* and one that two delete */
+	raw_send(first, "#d DELETE twice");
+	raw_expect_quiet(reader);
+	raw_send(second, "#d DELETE twice");
 	raw_expect_quiet(reader);
 	raw_send(again, "#d DELETE room");
 	raw_expect_quiet(reader);
@@ -329,6 +338,8 @@ static void test_held(void **state)
 	raw_expect_quiet(reader);
 	disk_go_on(broker);
 	raw_expect(reader, "GAP room ~ 0 deleted");
+	raw_expect(first, "#d * 1");
+	raw_expect(second, "#d ! NOROOM ~");
 	raw_expect(raw, "#s * 3");
 	raw_await(again, "#d * 3");
 	raw_expect(sayer, "#s * 1");
