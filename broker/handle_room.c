@@ -459,7 +459,7 @@ static void delete_room(struct session *session, const struct frame *frame, stru
 	uint64_t n_messages;
 	int r = 0;
 
-	room_sweep_feeds(room, NULL, rooms->time); /* what was put before that is deleted, too */
+	rooms_sweep_feeds(rooms, room); /* what was put before that is deleted, too */
 	n_messages = room->log.next - room_first(room);
 	if (room->stored)
 		r = store_delete(rooms->store, room);
