@@ -17,23 +17,25 @@
 
 struct leftovers {
 	struct recovery *recovery;
+	bool is_judged;     /* the catalog knows all that it should: what is left over may go */
 	uint64_t n_unknown; /* files that the catalog should know */
 	char example[ARCHIVE_NAME_MAX];
 };
 
 static void file_remove(struct leftovers *leftovers, uint64_t room, uint32_t number)
 {
-	if (!leftovers->recovery->store->is_inspected)
+	if (leftovers->is_judged)
 		archive_remove(leftovers->recovery->dir, room, number, number);
 }
 
 /* Nobody can tell what it was. */
 static void file_put_aside(struct leftovers *leftovers, uint64_t room, uint32_t number)
 {
+	if (!leftovers->is_judged)
+		return;
 	trace(TRACE_WARNING, "a file that nothing names: segment=%u id=%016lx: put aside", number,
 		(unsigned long)room);
-	if (!leftovers->recovery->store->is_inspected)
-		archive_put_aside(leftovers->recovery->dir, room, number);
+	archive_put_aside(leftovers->recovery->dir, room, number);
 }
 
 static void file_note_unknown(struct leftovers *leftovers, uint64_t room, uint32_t number)
@@ -125,8 +127,14 @@ int recovery_check_files(struct recovery *recovery)
 
 	if (r == -ENOENT && recovery->store->is_inspected)
 		return 0;
-	if (r < 0 || leftovers.n_unknown == 0)
+	if (r < 0)
 		return r;
+	if (leftovers.n_unknown == 0) {
+		leftovers.is_judged = true;
+		return recovery->store->is_inspected
+			       ? 0
+			       : archive_each(recovery->dir, file_check, &leftovers);
+	}
 	trace(TRACE_ERROR,
 		"cannot use the state in %s: " CATALOG_NAME
 		" does not know %lu of the files in " ARCHIVE_DIR

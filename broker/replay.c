@@ -18,7 +18,6 @@
 #include "broker/trace.h"
 #include "broker/value.h"
 #include "protocol/frame.h"
-#include "protocol/number.h"
 #include "protocol/record.h"
 
 /* Numbers that may be missing in one place: those of two journals full of short messages. */
@@ -114,7 +113,8 @@ static int replay_room(
 }
 
 /* The entry that made a room is lost, and its records are there: the first one says what room it
- * is, and its author owns that. Of a conversation nobody says who the other one was. */
+ * is. Nobody says whose it was, so it is the broker's user's; and nobody says who the two of a
+ * conversation were. */
 static int replay_unknown_room(
 	struct recovery *recovery, const struct journal_entry *entry, const char *payload)
 {
@@ -122,23 +122,21 @@ static int replay_unknown_room(
 	const char *at = payload;
 	struct frame frame;
 	struct text line;
-	uint64_t owner;
 
 	if (recovery->format < CATALOG_FORMAT_DROPPED ||
 		recovery_find_dropped(recovery, entry->room))
 		return 0;
 	if (record_next(&at, payload + entry->len, &line) || frame_parse(&frame, line) ||
 		frame.n_words < 6 || !text_is_room(frame.word[1]) ||
-		!number_parse(frame.word[5], &owner) || owner > UINT32_MAX ||
 		rooms_find(recovery->rooms, frame.word[1])) {
-		trace(TRACE_ERROR, "damaged journal: records=%lu bytes of a room that is not known",
+		trace(TRACE_ERROR, "damaged journal: bytes=%lu of a room that is not known",
 			(unsigned long)entry->len);
 		recovery->n_damaged++;
 		return 0;
 	}
 	row.key = frame.word[1];
 	row.target_len = row.key.len;
-	row.owner = (uid_t)owner;
+	row.owner = recovery->rooms->users->self;
 	return replay_new_room(recovery, &row);
 }
 
