@@ -278,13 +278,16 @@ int catalog_open_as(struct catalog *catalog, const char *directory, const char *
 	int r = 0;
 
 	*catalog = (struct catalog){ .db = NULL };
-	if (snprintf(path, sizeof path, "%s/%s", directory, name) >= (int)sizeof path)
-		r = -ENAMETOOLONG;
+	if (snprintf(path, sizeof path, "%s/%s", directory, name) >= (int)sizeof path) {
+		snprintf(why, CATALOG_WHY_MAX, CATALOG_NAME ": %s", strerror(ENAMETOOLONG));
+		r = CATALOG_E_SQLITE;
+	}
 	if (r == 0 && mode == CATALOG_INSPECT)
 		r = catalog_copy(catalog, path);
 	if (r < 0) {
-		snprintf(why, CATALOG_WHY_MAX, CATALOG_NAME ": %s", strerror(-r));
-		r = CATALOG_E_SQLITE;
+		snprintf(why, CATALOG_WHY_MAX,
+			"cannot copy " CATALOG_NAME " to look at it: %s; set TMPDIR", strerror(-r));
+		r = CATALOG_E_COPY;
 	}
 	if (r == 0)
 		r = catalog_connect(catalog, path, mode, why);

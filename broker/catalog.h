@@ -57,6 +57,7 @@ enum {
 	CATALOG_E_FULL,       /* there is no space */
 	CATALOG_E_ABSENT,     /* there is no file, or it is empty */
 	CATALOG_E_DAMAGED,    /* something in it is not as it was written */
+	CATALOG_E_COPY,       /* a transaction was cut off, and there is no space for a copy */
 };
 
 enum catalog_mode {

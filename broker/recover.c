@@ -390,8 +390,10 @@ static int recovery_open_catalog(struct recovery *recovery, struct catalog *cata
 	int r;
 
 	*ret_is_new = false;
-	r = catalog_open(
-		catalog, store->path, store->is_inspected ? CATALOG_INSPECT : CATALOG_WRITE, why);
+	/* a start that is refused changes nothing: what was cut off is taken back later */
+	r = catalog_open(catalog, store->path, CATALOG_INSPECT, why);
+	if (r == CATALOG_E_COPY && !store->is_inspected)
+		r = catalog_open(catalog, store->path, CATALOG_WRITE, why);
 	if (r != CATALOG_E_ABSENT)
 		return r;
 	r = recovery_has_files(recovery);

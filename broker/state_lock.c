@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "broker/archive.h"
+#include "broker/catalog.h"
 #include "protocol/base.h"
 
 /* Of statfs(2); linux/magic.h has not all of them. */
@@ -146,7 +147,9 @@ static int lock_make_rooms(const struct state_lock *lock, char why[static STATE_
 {
 	if (mkdirat(lock->dir, ARCHIVE_DIR, 0700) < 0 && errno != EEXIST)
 		return lock_fail(lock, ARCHIVE_DIR, -errno, why);
+	/* made with another umask; if they are not there, that is right as well */
 	(void)fchmodat(lock->dir, ARCHIVE_DIR, 0700, 0);
+	(void)fchmodat(lock->dir, CATALOG_NAME, 0600, 0);
 	return 0;
 }
 
