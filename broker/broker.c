@@ -147,6 +147,7 @@ static void broker_reload(struct broker *broker)
 	}
 	users_apply_settings(&broker->users);
 	fastpath_apply_settings(broker);
+	rooms_check_all(&broker->rooms);
 	trace(TRACE_INFO, "limits read file=%s", broker->config->limits_path);
 }
 
@@ -627,8 +628,8 @@ static uint64_t broker_patience(struct broker *broker)
 	wait = throttles_expire(&broker->users.throttled, now, session_wake);
 	/* and so are rings that have rested, however much else there is to do */
 	wait = MIN(wait, fastpath_patience(broker));
+	wait = MIN(wait, rooms_retain(&broker->rooms, now));
 	wait = MIN(wait, store_patience(&broker->store, now));
-	wait = MIN(wait, rooms_age(&broker->rooms, now));
 	wait = MIN(wait, broker_patience_for_paths(broker));
 	if (broker->is_stopping)
 		wait = MIN(wait, broker->stop_at - MIN(now, broker->stop_at));

@@ -469,7 +469,6 @@ struct checkpoint *checkpoint_new(struct store *store, const struct catalog_jour
 
 	if (!checkpoint)
 		return NULL;
-	store_retain(store);
 	checkpoint->job.work = checkpoint_work;
 	checkpoint->path = store->path;
 	checkpoint->before = store->catalog;
@@ -500,14 +499,16 @@ struct checkpoint *checkpoint_new(struct store *store, const struct catalog_jour
 	return NULL;
 }
 
-/* So much of this room is in files now. */
-static void step_note(const struct step *step)
+/* So much of this room is in files now, and may go from memory. */
+static void step_note(struct rooms *rooms, const struct step *step)
 {
 	struct stored *stored = step->stored;
 
 	switch (step->kind) {
 	case STEP_ROOM:
 		stored->next_in_file = step->room.next;
+		if (stored->room)
+			rooms_check(rooms, stored->room);
 		break;
 	case STEP_SEGMENT:
 		stored->file_number = step->segment.image.number;
@@ -528,7 +529,7 @@ int checkpoint_finish(struct store *store, struct checkpoint *checkpoint)
 	int r = checkpoint->result;
 
 	for (size_t i = 0; r == 0 && i < checkpoint->n; i++)
-		step_note(&checkpoint->steps[i]);
+		step_note(store->rooms, &checkpoint->steps[i]);
 	if (r == 0) {
 		store->catalog = checkpoint->after;
 		store->has_dropped = store->has_dropped && !checkpoint->clears_dropped;

@@ -485,6 +485,15 @@ uint64_t log_oldest_time(const struct log *log)
 	return oldest ? oldest->last : 0;
 }
 
+uint64_t log_used(const struct log *log)
+{
+	uint64_t used = 0;
+
+	list_for_each (link, &log->segments)
+		used += container_of(link, struct segment, link)->used;
+	return used;
+}
+
 /* ---- a log that is stored, too ---- */
 
 void log_hold(struct log *log)

@@ -118,6 +118,15 @@ void log_close(struct log *log);
 uint64_t log_newest_time(const struct log *log);
 uint64_t log_oldest_time(const struct log *log);
 
+/* Bytes of the records that it has. */
+uint64_t log_used(const struct log *log);
+
+/* Has it one segment, or none? */
+static inline bool log_is_single(const struct log *log)
+{
+	return log->segments.next == log->segments.prev;
+}
+
 /* ---- a log that is stored, too ---- */
 
 /* Readers have nothing from now on but what log_release() lets them have. */

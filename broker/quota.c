@@ -57,7 +57,7 @@ void quota_deinit(struct quota_account *account)
 	for (int kind = 0; kind < QUOTA_KINDS; kind++)
 		assert(account->used[kind] == 0);
 	assert(account->n_passed == 0);
-	assert(account->log_bytes == 0 && account->held_bytes == 0);
+	assert(account->log_bytes == 0 && account->held_bytes == 0 && account->disk_bytes == 0);
 	assert(list_is_empty(&account->rooms));
 	assert(list_is_empty(&account->publishers));
 	assert(list_is_empty(&account->marks));
@@ -88,10 +88,10 @@ void quota_take_over(struct quota_account *account, struct quota_account *from)
 	account->n_passed += from->n_passed;
 	account->log_bytes += from->log_bytes;
 	account->held_bytes += from->held_bytes;
-	account->cold_bytes += from->cold_bytes;
+	account->disk_bytes += from->disk_bytes;
 	account->n_publishers += from->n_publishers;
 	account->n_marks += from->n_marks;
-	from->n_passed = from->log_bytes = from->held_bytes = from->cold_bytes = 0;
+	from->n_passed = from->log_bytes = from->held_bytes = from->disk_bytes = 0;
 	from->n_publishers = from->n_marks = 0;
 	take_links(&account->rooms, &from->rooms);
 	take_links(&account->publishers, &from->publishers);

@@ -43,7 +43,7 @@ struct quota_account {
 	uint64_t n_passed;   /* descriptors of its clients that are kept to be passed on */
 	uint64_t log_bytes;  /* of the rooms it owns; the broker's ceiling takes from the largest */
 	uint64_t held_bytes; /* of records in them that are not stored yet; see store.h */
-	uint64_t cold_bytes; /* of what they have on the disk only; see cold.h */
+	uint64_t disk_bytes; /* stored of them, or to be; see stored.h */
 	struct list rooms;   /* that it owns */
 	struct list publishers; /* that rooms remember of it, least recent first; see room.h */
 	unsigned n_publishers;

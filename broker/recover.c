@@ -81,6 +81,7 @@ static int take_segment(void *userdata, uint64_t room, const struct segment_imag
 		stored->oldest_file = image->number;
 	stored->file_number = image->number;
 	stored->file_used = image->used;
+	stored_charge(stored, image->used);
 	return stored_add_cold(stored, image);
 }
 
@@ -340,10 +341,10 @@ static int each_open(struct recovery *recovery, struct restored *restored)
 	if (room->is_ephemeral)
 		return restored_forget_log(recovery, restored);
 	store_open_log(room);
+	stored_charge(room->stored, log_used(&room->log));
 	room->stored->next_in_file = restored->next;
 	room->said_next = room->log.next;
-	/* a limit may be lower than it was */
-	if (room_retain(recovery->store, room->stored) || restored->is_changed)
+	if (restored->is_changed)
 		store_changed(recovery->store, room);
 	return 0;
 }
@@ -474,6 +475,7 @@ static int recovery_read(struct recovery *recovery)
 	if (r)
 		return r;
 	(void)recovery_each(recovery, each_open);
+	rooms_check_all(recovery->rooms); /* a limit may be lower than it was */
 	if (recovery->is_log_lost)
 		recovery_rename_logs(recovery);
 	if (store->changed_at > 0)

@@ -3,11 +3,15 @@
 
 #include <time.h>
 
+#include "broker/broker.h"
 #include "broker/room.h"
 #include "broker/store.h"
 
 /* Ages are asked for so often at the most, ns. */
 #define AGE_EVERY_NS (UINT64_C(60) * 1000000000)
+
+/* What is above limits goes for so long in a round, ns: others wait meanwhile. */
+#define RETAIN_TURN_NS (UINT64_C(500) * 1000)
 
 /* 0 is no wish. */
 static uint64_t wish_or(uint64_t wish, uint64_t limit)
@@ -50,52 +54,202 @@ static uint64_t room_border(const struct rooms *rooms, const struct room *room)
 	return ns - MIN(ns, age);
 }
 
+uint64_t room_memory_bytes(const struct rooms *rooms, const struct room *room)
+{
+	const uint64_t *limit = rooms->settings->limit;
+
+	return MIN(MIN(limit[LIMIT_ROOM_BYTES], limit[LIMIT_LOG_BYTES]),
+		room_retain_bytes(rooms, room));
+}
+
+/* ---- one room ---- */
+
 /* A whole segment is as old as its last record. */
 static bool cold_is_old(const struct stored *stored, uint64_t border)
 {
 	const struct cold *cold = &stored->cold;
 
+	if (cold->n == 0)
+		return false;
 	if (cold->segments[0].last > 0)
 		return cold->segments[0].last < border;
 	return (cold->n > 1 ? cold->segments[1].time : stored->room->log.last_time) < border;
 }
 
-bool room_retain(struct store *store, struct stored *stored)
-{
-	const struct room *room = stored->room;
-	uint64_t max = room_retain_bytes(store->rooms, room);
-	uint64_t border = room_border(store->rooms, room);
-	size_t before = stored->cold.n;
-
-	while (stored->cold.n > 0 &&
-		(stored->cold.bytes + room->log.bytes > max || cold_is_old(stored, border)))
-		stored_drop_cold(stored, 0);
-	return stored->cold.n < before;
-}
-
 /* Is there a segment in memory that is not the last, or is old as a whole, and may go? */
 static bool log_is_over(const struct log *log, uint64_t max, uint64_t border)
 {
-	bool is_last = list_first(&log->segments) == log->segments.prev;
-
 	return log->bytes > 0 && !log_oldest_is_kept(log) &&
-	       ((log->bytes > max && !is_last) || log_oldest_time(log) < border);
+	       ((log->bytes > max && !log_is_single(log)) || log_oldest_time(log) < border);
 }
 
-void room_keep(struct rooms *rooms, struct room *room)
+/* If all of ROOM is in files, all of it may go from memory. Returns whether that is so. */
+static bool room_cool(struct room *room)
 {
-	uint64_t max = room_retain_bytes(rooms, room), border = room_border(rooms, room);
-
-	/* memory has a part of what is newest: all of that is in a file, so it may go */
-	if (room_is_stored(room) && room->log.bytes > 0 && room->log.last_time < border)
-		rooms_cool(rooms, room);
-	while (log_is_over(&room->log, max, border))
-		room_take_oldest(rooms, room);
-	if (room_is_stored(room) && room_retain(rooms->store, room->stored))
-		store_changed(rooms->store, room);
+	if (!room_is_stored(room) || !stored_is_in_files(room->stored))
+		return false;
+	log_close(&room->log); /* what comes next is in none */
+	room->log.keep_from = room->log.segment_number + 1;
+	return true;
 }
 
-uint64_t rooms_age(struct rooms *rooms, uint64_t now)
+/* The oldest segment of STORED goes from the disk. False when it is in no file yet. */
+static bool stored_give(struct store *store, struct stored *stored)
+{
+	struct room *room = stored->room;
+
+	if (stored->cold.n == 0) {
+		if (room->log.bytes == 0 || log_oldest_is_kept(&room->log))
+			return false;
+		room_take_oldest(store->rooms, room);
+	}
+	if (stored->cold.n > 0)
+		stored_drop_cold(stored, 0);
+	store_changed(store, room);
+	return true;
+}
+
+/* The oldest segment of STORED goes from the disk if the room has more there than it may. */
+static bool stored_trim(struct store *store, struct stored *stored)
+{
+	const struct room *room = stored->room;
+
+	return (stored->bytes > room_retain_bytes(store->rooms, room) ||
+		       cold_is_old(stored, room_border(store->rooms, room))) &&
+	       stored_give(store, stored);
+}
+
+bool room_trim(struct rooms *rooms, struct room *room)
+{
+	uint64_t border = room_border(rooms, room);
+	struct log *log = &room->log;
+
+	/* memory has a part of what is newest */
+	if (log->bytes > 0 && log->last_time < border)
+		(void)room_cool(room);
+	if (log_is_over(log, room_memory_bytes(rooms, room), border)) {
+		room_take_oldest(rooms, room);
+		return true;
+	}
+	return room_is_stored(room) && stored_trim(rooms->store, room->stored);
+}
+
+/* ---- all rooms ---- */
+
+enum place {
+	PLACE_MEMORY,
+	PLACE_DISK,
+};
+
+static uint64_t account_bytes(const struct quota_account *account, enum place place)
+{
+	return place == PLACE_MEMORY ? account->log_bytes : account->disk_bytes;
+}
+
+static uint64_t room_bytes(const struct room *room, enum place place)
+{
+	if (place == PLACE_MEMORY)
+		return room->log.bytes;
+	return room_is_stored(room) ? room->stored->bytes : 0;
+}
+
+/* The room with most there of the user who has most there; NULL when there is none. */
+static struct room *rooms_largest(const struct rooms *rooms, enum place place)
+{
+	struct quota_account *most = NULL;
+	struct room *largest = NULL;
+
+	list_for_each (link, &rooms->all) {
+		struct room *room = container_of(link, struct room, rooms_link);
+
+		if (!most ||
+			account_bytes(room->owner->account, place) > account_bytes(most, place))
+			most = room->owner->account;
+	}
+	if (!most)
+		return NULL;
+	list_for_each (link, &most->rooms) {
+		struct room *room = container_of(link, struct room, owner_link);
+
+		if (!largest || room_bytes(room, place) > room_bytes(largest, place))
+			largest = room;
+	}
+	return largest;
+}
+
+bool rooms_give_memory(struct rooms *rooms, const struct room *keep)
+{
+	struct room *largest = rooms_largest(rooms, PLACE_MEMORY);
+
+	if (!largest || largest->log.bytes == 0 ||
+		(largest == keep && log_is_single(&largest->log)) ||
+		(log_oldest_is_kept(&largest->log) && !room_cool(largest)))
+		return false;
+	room_take_oldest(rooms, largest);
+	if (largest != keep)
+		rooms_release(rooms, largest);
+	return true;
+}
+
+/* The same of the disk. */
+static bool rooms_give_disk(struct rooms *rooms)
+{
+	struct room *largest = rooms_largest(rooms, PLACE_DISK);
+
+	return largest && room_bytes(largest, PLACE_DISK) > 0 &&
+	       (stored_give(rooms->store, largest->stored) ||
+		       (room_cool(largest) && stored_give(rooms->store, largest->stored)));
+}
+
+static bool rooms_are_over(const struct rooms *rooms, enum place place)
+{
+	const uint64_t *limit = rooms->settings->limit;
+
+	if (place == PLACE_MEMORY)
+		return rooms->log_bytes > limit[LIMIT_LOG_BYTES];
+	return rooms->store && rooms->store->disk_bytes > limit[LIMIT_DISK_BYTES];
+}
+
+/* One segment of what all rooms have above the limits goes, or nothing: then false. */
+static bool rooms_trim(struct rooms *rooms)
+{
+	return (rooms_are_over(rooms, PLACE_MEMORY) && rooms_give_memory(rooms, NULL)) ||
+	       (rooms_are_over(rooms, PLACE_DISK) && rooms_give_disk(rooms));
+}
+
+void rooms_check(struct rooms *rooms, struct room *room)
+{
+	if (!list_is_linked(&room->check_link))
+		list_append(&rooms->unchecked, &room->check_link);
+	rooms->is_unchecked = true;
+}
+
+void rooms_check_all(struct rooms *rooms)
+{
+	list_for_each (link, &rooms->all)
+		rooms_check(rooms, container_of(link, struct room, rooms_link));
+}
+
+/* Look at the next of what may be above limits. False when there is nothing left. */
+static bool rooms_check_next(struct rooms *rooms)
+{
+	struct list *link = list_first(&rooms->unchecked);
+	struct room *room = link ? container_of(link, struct room, check_link) : NULL;
+
+	if (room && !room_trim(rooms, room)) {
+		list_unlink(link);
+		rooms_release(rooms, room);
+	} else if (!room && !rooms_trim(rooms)) {
+		rooms->is_unchecked = false;
+		if (rooms->store)
+			rooms->store->is_urgent = rooms_are_over(rooms, PLACE_MEMORY) ||
+						  rooms_are_over(rooms, PLACE_DISK);
+	}
+	return rooms->is_unchecked;
+}
+
+/* Returns the ns until ages are to be looked at again. */
+static uint64_t rooms_age(struct rooms *rooms, uint64_t now)
 {
 	uint64_t age = age_ns(rooms->settings->limit[LIMIT_ROOM_DISK_AGE]);
 	uint64_t every = MIN(AGE_EVERY_NS, age);
@@ -105,53 +259,19 @@ uint64_t rooms_age(struct rooms *rooms, uint64_t now)
 	if (now - rooms->aged_at < every)
 		return every - (now - rooms->aged_at);
 	rooms->aged_at = now;
-	list_for_each (link, &rooms->all) {
-		struct room *room = container_of(link, struct room, rooms_link);
-
-		room_keep(rooms, room);
-		rooms_release(rooms, room);
-	}
+	rooms_check_all(rooms);
 	return every;
 }
 
-/* The room with most on the disk of the user who has most there. */
-static struct stored *store_largest(struct store *store)
+uint64_t rooms_retain(struct rooms *rooms, uint64_t now)
 {
-	struct quota_account *most = NULL;
-	struct stored *largest = NULL;
+	uint64_t wait = rooms_age(rooms, now), until;
 
-	list_for_each (link, &store->rooms->all) {
-		struct room *room = container_of(link, struct room, rooms_link);
-
-		if (!most || room->owner->account->cold_bytes > most->cold_bytes)
-			most = room->owner->account;
-	}
-	list_for_each (link, &most->rooms) {
-		struct room *room = container_of(link, struct room, owner_link);
-
-		if (room_is_stored(room) &&
-			(!largest || room->stored->cold.bytes > largest->cold.bytes))
-			largest = room->stored;
-	}
-	return largest;
-}
-
-void store_retain(struct store *store)
-{
-	uint64_t max = store->rooms->settings->limit[LIMIT_DISK_BYTES];
-
-	list_for_each (link, &store->changed) {
-		struct stored *stored = container_of(link, struct stored, changed_link);
-
-		if (room_is_stored(stored->room))
-			(void)room_retain(store, stored);
-	}
-	while (store->cold_bytes > 0 && store->cold_bytes + store->rooms->log_bytes > max) {
-		struct stored *largest = store_largest(store);
-
-		if (!largest)
-			return;
-		stored_drop_cold(largest, 0);
-		store_changed(store, largest->room);
-	}
+	if (!rooms->is_unchecked)
+		return wait;
+	until = broker_clock() + RETAIN_TURN_NS;
+	while (rooms_check_next(rooms))
+		if (broker_clock() >= until)
+			return 0;
+	return wait;
 }

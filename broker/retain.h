@@ -1,8 +1,12 @@
 /* retain.h - what is kept: as much, and for as long, as the owner of a room wants and the limits
  * allow. chat-broker(8), LIMITS; chat-protocol(7), SET.
  *
- * Whole segments go, the oldest of a room first; on the disk those that are there only, and a
- * checkpoint then removes their files. Readers are told of the gap.
+ * Whole segments go, the oldest of a room first; a checkpoint removes the files of those that
+ * go from the disk. Readers are told of the gap.
+ *
+ * There is one measure for memory, the bytes that logs have allocated (log.bytes), and one for
+ * the disk, the bytes of all records that are stored or are to be (stored.bytes). Rooms and users
+ * are ranked by the measure that is summed.
  */
 #pragma once
 
@@ -24,14 +28,22 @@ uint64_t room_retain_age(const struct rooms *rooms, const struct room *room);
  * a message may be kept. */
 #define RETAIN_AGE_PARTS 8
 
-/* What one room has on the disk above its limits goes. Returns whether something did. */
-bool room_retain(struct store *store, struct stored *stored);
+/* What ROOM may have in memory: one room may have all of log-bytes, but no more than it may have
+ * in all. */
+uint64_t room_memory_bytes(const struct rooms *rooms, const struct room *room);
 
-/* What ROOM has above its limits goes, wherever it is. */
-void room_keep(struct rooms *rooms, struct room *room);
+/* One segment of what ROOM has above its limits goes, or nothing: then false. */
+bool room_trim(struct rooms *rooms, struct room *room);
 
-/* What is too old by now goes, of all rooms. Returns the ns until that is to be asked again. */
-uint64_t rooms_age(struct rooms *rooms, uint64_t now);
+/* One segment goes from memory, of the room with most of the user who has most; but not the only
+ * one of KEEP, unless NULL. False when that room has nothing that may go now: what is in no file
+ * yet counts as well, and may go with the next checkpoint. */
+bool rooms_give_memory(struct rooms *rooms, const struct room *keep);
 
-/* What all rooms that changed, and then all together, have on the disk above their limits goes. */
-void store_retain(struct store *store);
+/* ROOM, or any room, may be above its limits, or all of them together: rooms_retain() looks. */
+void rooms_check(struct rooms *rooms, struct room *room);
+void rooms_check_all(struct rooms *rooms);
+
+/* What is above the limits, or too old by now, goes, as much of it as a round has time for. Returns
+ * the ns until there is more to be done, or UINT64_MAX. */
+uint64_t rooms_retain(struct rooms *rooms, uint64_t now);

@@ -35,6 +35,7 @@ void rooms_init(struct rooms *rooms, struct users *users, const struct settings 
 	list_init(&rooms->all);
 	list_init(&rooms->idle);
 	list_init(&rooms->dirty);
+	list_init(&rooms->unchecked);
 }
 
 /* Account for what the room's log has become since it was BEFORE. */
@@ -94,6 +95,7 @@ static void room_free(struct rooms *rooms, struct room *room)
 	list_unlink(&room->owner_link);
 	list_unlink(&room->idle_link);
 	list_unlink(&room->dirty_link);
+	list_unlink(&room->check_link);
 	quota_discharge(room->owner->account, QUOTA_ROOMS, 1);
 	users_put(rooms->users, room->owner);
 	free(room);
@@ -167,6 +169,7 @@ static int room_new(struct rooms *rooms, struct text key, size_t target_len, str
 	list_init(&room->coming);
 	list_init(&room->feeds);
 	list_init(&room->dirty_link);
+	list_init(&room->check_link);
 	list_init(&room->idle_link);
 	list_append(&rooms->all, &room->rooms_link);
 	list_append(&user->account->rooms, &room->owner_link);
@@ -307,47 +310,14 @@ void room_set_idle(struct rooms *rooms, struct room *room)
 
 /* ---- appending ---- */
 
-/* Take from the uid that holds most, from its largest room, until the new segment
- * has room below the ceiling. */
+/* The new segment has room below the ceiling, if it can. */
 static void rooms_make_room(struct rooms *rooms, struct room *keep)
 {
-	uint64_t max = rooms->settings->limit[LIMIT_LOG_BYTES];
-
-	while (rooms->log_bytes > max) {
-		struct quota_account *most = NULL;
-		struct room *largest = NULL;
-
-		list_for_each (link, &rooms->all) {
-			struct room *room = container_of(link, struct room, rooms_link);
-
-			if (!most || room->owner->account->log_bytes > most->log_bytes)
-				most = room->owner->account;
+	while (rooms->log_bytes > rooms->settings->limit[LIMIT_LOG_BYTES])
+		if (!rooms_give_memory(rooms, keep)) {
+			rooms->is_unchecked = rooms->store != NULL;
+			break;
 		}
-		list_for_each (link, &most->rooms) {
-			struct room *room = container_of(link, struct room, owner_link);
-
-			if (!largest || room->log.bytes > largest->log.bytes)
-				largest = room;
-		}
-		/* the record that was just composed is in the newest segment of KEEP, and what
-		 * is in no file yet is there when the next checkpoint is done */
-		if (log_oldest_is_kept(&largest->log))
-			return;
-		if (largest == keep && list_first(&keep->log.segments) == keep->log.segments.prev)
-			return;
-		room_take_oldest(rooms, largest);
-		if (largest != keep)
-			rooms_release(rooms, largest);
-	}
-}
-
-void rooms_cool(struct rooms *rooms, struct room *room)
-{
-	if (!stored_is_in_files(room->stored))
-		return;
-	room->log.keep_from = room->log.segment_number + 1;
-	while (room->log.bytes > 0)
-		room_take_oldest(rooms, room);
 }
 
 static char *put(char *dst, const char *data, size_t len)
@@ -453,16 +423,6 @@ static void room_note_stored(
 	}
 }
 
-/* What ROOM may have in memory: one room may be all there is, but not more, and no more than it may
- * have in all. */
-static uint64_t room_memory(const struct rooms *rooms, const struct room *room)
-{
-	const uint64_t *limit = rooms->settings->limit;
-
-	return MIN(MIN(limit[LIMIT_ROOM_BYTES], limit[LIMIT_LOG_BYTES]),
-		room_retain_bytes(rooms, room));
-}
-
 /* Whole segments go when they are old: they are no longer than that. */
 static void room_close_segment(const struct rooms *rooms, struct room *room)
 {
@@ -501,7 +461,8 @@ int room_append(struct rooms *rooms, struct room *room, const struct author *aut
 	if (room_is_stored(room) && store_is_choked(rooms->store))
 		return store_is_choked(rooms->store);
 	room_close_segment(rooms, room);
-	r = log_reserve(&room->log, MSG_LINE_MAX + body.len, room_memory(rooms, room), &frame);
+	r = log_reserve(
+		&room->log, MSG_LINE_MAX + body.len, room_memory_bytes(rooms, room), &frame);
 	if (r < 0) {
 		room_charge_log(rooms, room, &before); /* it gave old segments up in vain */
 		return r;

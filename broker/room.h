@@ -20,6 +20,7 @@ struct room {
 	struct list owner_link; /* in the owner's account.rooms */
 	struct list idle_link;  /* in rooms.idle while nobody reads it */
 	struct list dirty_link; /* in rooms.dirty while cursors must learn of new records */
+	struct list check_link; /* in rooms.unchecked */
 	struct user *owner;     /* a reference */
 	uint64_t number;        /* counts up over all rooms */
 	uint64_t id;            /* log identity */
@@ -102,6 +103,8 @@ struct msg_line {
 struct rooms {
 	struct table by_key, cursors, publishers, marks;
 	struct list all, idle, dirty;
+	struct list unchecked; /* rooms that may be above their limits; see retain.h */
+	bool is_unchecked;     /* the same of all of them together */
 	uint64_t next_number, next_cursor;
 	struct room *latest; /* of rooms_find(): most messages go where the last one went */
 	uint64_t log_bytes;
@@ -142,9 +145,6 @@ enum {
 
 /* The room NAME (valid), or NULL. */
 struct room *rooms_find(struct rooms *rooms, struct text name);
-
-/* If all of ROOM is in files, have none of it in memory. */
-void rooms_cool(struct rooms *rooms, struct room *room);
 
 /* The oldest segment of it goes from memory. */
 void room_take_oldest(struct rooms *rooms, struct room *room);

@@ -86,6 +86,7 @@ static void room_take_back(struct store *store, struct room *room, int error)
 
 	rooms_truncate(store->rooms, room);
 	stored->at = room->log.end;
+	stored_charge(stored, -stored->held);
 	stored_settle(stored, stored->held);
 	list_for_each (link, &room->publishers) {
 		struct publisher *publisher = container_of(link, struct publisher, recent_link);
@@ -144,7 +145,7 @@ static void store_note_failure(struct store *store)
 
 uint64_t store_disk_bytes(const struct store *store)
 {
-	return store->cold_bytes + store->rooms->log_bytes;
+	return store->disk_bytes;
 }
 
 /* Nothing that waits can be stored; BATCH was tried, unless NULL. */
@@ -276,6 +277,7 @@ static void store_checkpoint(
 		return;
 	}
 	store->changed_at = 0;
+	store->is_urgent = false;
 	store->checkpoint = checkpoint;
 	worker_add(&store->keeper, checkpoint_job(checkpoint), false);
 }
@@ -293,6 +295,8 @@ uint64_t store_patience(struct store *store, uint64_t now)
 		return wait;
 	if (store->journal_len >= store->journal.max_bytes || store->checkpoint_error)
 		due = now;
+	else if (store->is_urgent)
+		due = MIN(due, store->urgent_at);
 	due = MAX(due, store->retry_at);
 	if (now < due)
 		return MIN(wait, due - now);
@@ -345,6 +349,7 @@ static void keeper_dispatch(struct store *store)
 			store->changed_at = store->rooms->users->now;
 		} else {
 			store->n_checkpoints++;
+			store->urgent_at = store->rooms->users->now + STORE_URGENT_NS;
 		}
 		store_wake(store);
 	}
@@ -474,13 +479,10 @@ void store_deinit(struct store *store)
 
 		if (!stored)
 			continue;
-		while (stored->cold.n > 0)
-			stored_drop_cold(stored, stored->cold.n - 1);
-		room->owner->account->held_bytes -= stored->held;
+		stored_leave(stored);
 		list_unlink(&stored->dirty_link);
 		list_unlink(&stored->unknown_link);
 		list_unlink(&stored->deleted_link);
-		stored->room = NULL;
 		/* the room's own reference, unless the line has one, which is let go below */
 		if (!list_is_linked(&stored->changed_link))
 			list_append(&store->gone, &stored->changed_link);

@@ -35,6 +35,8 @@ struct session;
 
 /* A checkpoint is due so long after what is not in one. */
 #define STORE_CHECKPOINT_NS (UINT64_C(30) * 1000000000)
+/* And so long after the last one, when only another one brings memory or the disk below a limit. */
+#define STORE_URGENT_NS (UINT64_C(1) * 1000000000)
 /* And after one that failed. */
 #define STORE_RETRY_NS (UINT64_C(1) * 1000000000)
 
@@ -75,12 +77,15 @@ struct store {
 	bool wants_probe;        /* somebody wants to know whether a batch can be stored */
 	struct cache cache;
 	uint64_t cold_bytes;           /* of all rooms */
+	uint64_t disk_bytes;           /* stored.bytes of all rooms */
 	struct checkpoint *checkpoint; /* the one in hand */
 	int checkpoint_error;          /* of the last one: 0 or -errno */
 	bool names_changed;            /* since the last one */
 	uint64_t changed_at;           /* since when there is something for one; 0: there is not */
-	uint64_t retry_at;             /* the last one failed */
-	int error;                     /* the last batch could not be stored: 0 or -errno */
+	bool is_urgent;                /* the next one makes room, above a limit: at URGENT_AT */
+	uint64_t urgent_at;
+	uint64_t retry_at;  /* the last one failed */
+	int error;          /* the last batch could not be stored: 0 or -errno */
 	uint64_t failed_at; /* since when batches or checkpoints fail; of CLOCK_REALTIME */
 	uint64_t n_lost;    /* records that were found to be damaged at the start */
 	uint64_t n_batches, n_bytes, n_failed, n_checkpoints; /* since the start */

@@ -161,17 +161,26 @@ int stored_add_cold(struct stored *stored, const struct segment_image *image)
 	if (r < 0)
 		return r;
 	stored->cache->store->cold_bytes += image->used;
-	stored->room->owner->account->cold_bytes += image->used;
 	return 0;
+}
+
+void stored_charge(struct stored *stored, uint64_t change)
+{
+	stored->bytes += change;
+	stored->cache->store->disk_bytes += change;
+	stored->room->owner->account->disk_bytes += change;
+}
+
+void stored_take_cold(struct stored *stored, size_t i)
+{
+	stored->cache->store->cold_bytes -= stored->cold.segments[i].used;
+	cold_remove(&stored->cold, i);
 }
 
 void stored_drop_cold(struct stored *stored, size_t i)
 {
-	uint32_t used = stored->cold.segments[i].used;
-
-	stored->cache->store->cold_bytes -= used;
-	stored->room->owner->account->cold_bytes -= used;
-	cold_remove(&stored->cold, i);
+	stored_charge(stored, -(uint64_t)stored->cold.segments[i].used);
+	stored_take_cold(stored, i);
 }
 
 /* Memory has no place for it any more. */
@@ -180,8 +189,9 @@ static void log_leaves(struct log *log, const struct segment_image *image)
 	struct room *room = container_of(log, struct room, log);
 
 	/* without memory it is a hole until the next start */
-	if (room->stored && image->number >= room->stored->oldest_file)
-		(void)stored_add_cold(room->stored, image);
+	if (room->stored && image->number >= room->stored->oldest_file &&
+		stored_add_cold(room->stored, image) < 0)
+		stored_charge(room->stored, -(uint64_t)image->used);
 }
 
 bool stored_is_in_files(const struct stored *stored)
@@ -222,6 +232,7 @@ void store_appended(struct store *store, struct room *room, size_t len)
 	struct stored *stored = room->stored;
 
 	stored->held += len;
+	stored_charge(stored, len);
 	room->owner->account->held_bytes += len;
 	if (!list_is_linked(&stored->dirty_link))
 		list_append(&store->dirty, &stored->dirty_link);
@@ -233,16 +244,22 @@ void stored_settle(struct stored *stored, uint64_t len)
 	stored->room->owner->account->held_bytes -= len;
 }
 
+void stored_leave(struct stored *stored)
+{
+	while (stored->cold.n > 0)
+		stored_take_cold(stored, stored->cold.n - 1);
+	stored_charge(stored, -stored->bytes);
+	stored->room->owner->account->held_bytes -= stored->held;
+	stored->room = NULL;
+}
+
 void store_forget(struct store *store, struct room *room)
 {
 	struct stored *stored = TAKE(room->stored);
 
 	if (!stored)
 		return;
-	while (stored->cold.n > 0)
-		stored_drop_cold(stored, stored->cold.n - 1);
-	room->owner->account->held_bytes -= stored->held;
-	stored->room = NULL;
+	stored_leave(stored);
 	list_unlink(&stored->unknown_link);
 	list_unlink(&stored->dirty_link);
 	list_unlink(&stored->deleted_link);

@@ -35,6 +35,7 @@ struct stored {
 	struct list changed_link;
 	struct log_cursor at;  /* what is before it is in a batch or stored */
 	uint64_t held;         /* bytes of records that are not stored */
+	uint64_t bytes;        /* of all records: in files, in the journal only, and held */
 	uint32_t file_number;  /* segments before this one are in their files */
 	uint32_t file_used;    /* and so much of this one */
 	uint32_t oldest_file;  /* there is none before this one */
@@ -73,11 +74,15 @@ int store_renew(struct store *store, struct room *room);
 void store_adopt(struct store *store, struct room *room, struct stored *stored);
 /* What its log has is stored; what comes is held, and what it takes from memory goes to STORED. */
 void store_open_log(struct room *room);
-/* That segment is on the disk only. -ENOMEM. And segment I is not there any more. */
+/* That segment, which is counted already, is on the disk only. -ENOMEM. */
 int stored_add_cold(struct stored *stored, const struct segment_image *image);
+/* Segment I is on the disk only no more; and it is nowhere any more. */
+void stored_take_cold(struct stored *stored, size_t i);
 void stored_drop_cold(struct stored *stored, size_t i);
 /* A record was appended to it, which takes LEN bytes. */
 void store_appended(struct store *store, struct room *room, size_t len);
+/* STORED has CHANGE bytes of records more, or less: it wraps. */
+void stored_charge(struct stored *stored, uint64_t change);
 /* LEN bytes of what was held are not any more. */
 void stored_settle(struct stored *stored, uint64_t len);
 
@@ -95,6 +100,9 @@ int store_set(struct store *store, struct value *value);
 
 /* See users.named. */
 void store_named(struct store *store, const struct nick *nick, bool is_taken);
+
+/* Its room goes: nothing is charged for it any more. */
+void stored_leave(struct stored *stored);
 
 /* ROOM goes, or what is stored of it. */
 void store_forget(struct store *store, struct room *room);

@@ -66,7 +66,7 @@ static void room_apply(struct rooms *rooms, struct room *room, struct text key)
 	room->retain_age = room_number(room, TEXT(KEY_RETAIN_AGE));
 	rooms->n_aged += room->retain_age > 0;
 	if (!rooms->store || !rooms->store->is_recovering)
-		room_keep(rooms, room);
+		rooms_check(rooms, room);
 	if (text_equal(key, TEXT(KEY_MODE)))
 		room_set_mode(rooms, room, mode && text_equal(value_text(mode), TEXT("ephemeral")));
 }

@@ -10,7 +10,9 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#define MANY 3000
+#define MANY    3000
+#define SMALLER 800 /* than half of disk-bytes */
+#define BURST   100
 
 /* What is kept of what was read back, and messages of 7 kB that are more. */
 #define CACHE (64u << 20)
@@ -40,6 +42,16 @@ static struct broker *small_start(const char *limit)
 	return broker;
 }
 
+/* With a disk that a test makes fail. */
+static struct broker *shimmed_small_start(const char *limit)
+{
+	struct broker *broker = shimmed_start();
+
+	broker_stop(broker);
+	small_spawn(broker, limit);
+	return broker;
+}
+
 /* Message I: its number, and then as much as makes it a KiB. */
 static const char *body_of(unsigned i)
 {
@@ -58,15 +70,31 @@ static void say_many(struct raw *raw, const char *room, unsigned first, unsigned
 	}
 }
 
-/* So much is in files that memory has the rest. */
+/* Memory has no more than LIMIT bytes, though nobody speaks: checkpoints brought the rest to
+ * files. */
+static void await_memory(struct raw *raw, uint64_t limit)
+{
+	uint64_t until = clock_ms() + DEADLINE_MS, bytes;
+
+	while ((bytes = raw_counter(raw, "log_bytes")) > limit)
+		if (clock_ms() > until)
+			fail_msg("%lu bytes are in memory", (unsigned long)bytes);
+}
+
+/* One room has more than memory keeps: room-bytes, and what comes before a checkpoint is due. */
 static void await_cold(struct raw *raw)
 {
-	uint64_t until = clock_ms() + DEADLINE_MS;
+	await_memory(raw, 384 * 1024);
+}
 
-	while (raw_counter(raw, "log_bytes") > 512 * 1024) {
-		raw_send(raw, "#s SAY other\n%s", body_of(0));
-		raw_await(raw, "#s * ~");
-		assert_true(clock_ms() < until);
+/* The same, without waiting for each; the disk may take long for them all together. */
+static void raw_burst(struct raw *raw, const char *room, unsigned n)
+{
+	for (unsigned i = 1, answered = 0; answered < n;) {
+		for (; i <= n && i <= answered + BURST; i++)
+			raw_send(raw, "#s SAY %s id=%u\n%s", room, i + SMALLER, body_of(i));
+		raw_expect(raw, "#s * ~");
+		answered++;
 	}
 }
 
@@ -76,8 +104,8 @@ static void expect_stream(struct raw *raw, unsigned first, unsigned last)
 		raw_expect(raw, "MSG room %u ~:%u\nnumber %u. ~", i, i, i);
 }
 
-/* All of it by PAST, page by page. */
-static void expect_past(struct raw *raw, unsigned first, unsigned last)
+/* All of ROOM by PAST, page by page. */
+static void expect_past_of(struct raw *raw, const char *room, unsigned first, unsigned last)
 {
 	unsigned next = first;
 
@@ -85,17 +113,22 @@ static void expect_past(struct raw *raw, unsigned first, unsigned last)
 		struct text frame;
 		unsigned before = next;
 
-		raw_send(raw, "#p PAST room from=%u to=%u", next, last);
+		raw_send(raw, "#p PAST %s from=%u to=%u", room, next, last);
 		while (!pattern_matches("#p * ~", frame = raw_next(raw))) {
 			char wanted[64];
 
-			snprintf(wanted, sizeof wanted, "#p + MSG room %u ~", next++);
+			snprintf(wanted, sizeof wanted, "#p + MSG %s %u ~", room, next++);
 			if (!pattern_matches(wanted, frame))
 				fail_msg("expected %s, got %.*s", wanted, (int)MIN(frame.len, 80),
 					frame.data);
 		}
 		assert_true(next > before);
 	}
+}
+
+static void expect_past(struct raw *raw, unsigned first, unsigned last)
+{
+	expect_past_of(raw, "room", first, last);
 }
 
 static void test_more_than_memory(void **state)
@@ -292,21 +325,108 @@ static void test_age(void **state)
 	broker_stop(broker);
 }
 
-/* Of all rooms, who has most gives. */
-static void test_disk_limit_of_all(void **state)
+/* Of all rooms, the one with most gives, wherever its messages are; DELAY: of a sync, in ms. */
+static void run_disk_limit_of_all(const char *delay)
 {
-	struct broker *broker = small_start("disk-bytes=2M");
+	struct broker *broker = shimmed_small_start("disk-bytes=2M");
+	uint64_t until = clock_ms() + DEADLINE_MS, first = 1;
 	struct raw *raw = raw_hello(broker, "name=t3ster pub=abc");
 
-	say_many(raw, "small", 1, 300);
+	say_many(raw, "small", 1, SMALLER);
+	file_write(broker_path(broker, "slow"), delay);
+	raw_burst(raw, "room", MANY);
+	/* so much less is kept of it when all is in files */
+	while (first < MANY - 1100) {
+		raw_send(raw, "#r ROOMS room");
+		assert_int_equal(sscanf(raw_expect(raw, "#r + room ~"),
+					 "#r + room readers=0 first=%lu", &first),
+			1);
+		raw_expect(raw, "#r * 1");
+		assert_true(clock_ms() < until);
+	}
+	assert_in_range(first, MANY - 1100, MANY - 700);
+	raw_send(raw, "#r ROOMS small");
+	raw_expect(raw, "#r + small ~ first=1 next=%u ~", SMALLER + 1);
+	raw_expect(raw, "#r * 1");
+	expect_past(raw, (unsigned)first, MANY);
+	broker_stop(broker);
+}
+
+static void test_disk_limit_of_all(void **state)
+{
+	run_disk_limit_of_all("0");
+	run_disk_limit_of_all("50");
+	run_disk_limit_of_all("200");
+}
+
+/* All rooms together come below the limit, also when the newest of each is what is too much. */
+static void test_memory_of_all(void **state)
+{
+	struct broker *broker = small_start("log-bytes=1M");
+	struct raw *raw = raw_hello(broker, "name=t3ster pub=abc");
+	char name[16];
+
+	for (unsigned i = 0; i < 60; i++) {
+		snprintf(name, sizeof name, "r%u", i);
+		say_many(raw, name, 60 * i + 1, 60 * i + 30);
+	}
+	await_memory(raw, 1 << 20);
+	assert_true(raw_counter(raw, "cold_bytes") > 512 * 1024);
+	for (unsigned i = 0; i < 60; i++) {
+		snprintf(name, sizeof name, "r%u", i);
+		expect_past_of(raw, name, 1, 30);
+		say_many(raw, name, 60 * i + 31, 60 * i + 31); /* and it goes on */
+	}
+	broker_kill9(broker);
+	raw_close_all();
+	small_spawn(broker, "log-bytes=1M");
+	raw = raw_hello(broker, "name=t3ster pub=abc");
+	await_memory(raw, 1 << 20);
+	for (unsigned i = 0; i < 60; i++) {
+		snprintf(name, sizeof name, "r%u", i);
+		expect_past_of(raw, name, 1, 31);
+	}
+	broker_stop(broker);
+}
+
+/* A limit that is lowered holds at once, nobody speaking. */
+static void test_reload(void **state)
+{
+	struct broker *broker = broker_new();
+	struct raw *raw;
+
+	file_write(broker_path(broker, "limits"), "room-bytes=8M\n");
+	broker_spawn_here(broker, "--limits", broker_path(broker, "limits"));
+	broker_wait_ready(broker);
+	raw = raw_hello(broker, "name=t3ster pub=abc");
 	say_many(raw, "room", 1, MANY);
-	await_cold(raw);
-	raw_send(raw, "#r ROOMS");
-	raw_expect(raw, "#r + small ~ first=1 next=301 ~");
-	raw_await(raw, "#r * ~");
-	raw_send(raw, "#p PAST room from=1 to=1");
-	raw_expect(raw, "#p * 0");
-	expect_past(raw, MANY - 500, MANY);
+	assert_true(raw_counter(raw, "log_bytes") > 2 << 20);
+	file_write(broker_path(broker, "limits"), "room-bytes=1M\n");
+	broker_signal(broker, SIGHUP);
+	await_memory(raw, 1 << 20);
+	broker_stop(broker);
+}
+
+/* What one room may have on the disk, nobody speaking: a disk that lets 3000 messages come while
+ * it writes the first. */
+static void test_disk_limit_later(void **state)
+{
+	struct broker *broker = shimmed_small_start("room-disk-bytes=512k");
+	uint64_t until = clock_ms() + DEADLINE_MS, first = 1;
+	struct raw *raw = raw_hello(broker, "name=t3ster pub=abc");
+
+	file_write(broker_path(broker, "slow"), "200");
+	raw_burst(raw, "room", MANY);
+	while (first < MANY - 600) {
+		raw_send(raw, "#r ROOMS room");
+		assert_int_equal(sscanf(raw_expect(raw, "#r + room ~"),
+					 "#r + room readers=0 first=%lu", &first),
+			1);
+		raw_expect(raw, "#r * 1");
+		assert_true(clock_ms() < until);
+	}
+	await_memory(raw, 384 * 1024);
+	expect_past(raw, (unsigned)first, MANY);
 	broker_stop(broker);
 }
 
@@ -402,15 +522,6 @@ static void test_damaged(void **state)
 
 /* ---- a disk that does not answer ---- */
 
-static struct broker *shimmed_small_start(void)
-{
-	struct broker *broker = shimmed_start();
-
-	broker_stop(broker);
-	small_spawn(broker, NULL);
-	return broker;
-}
-
 static void hang_reads(const struct broker *broker)
 {
 	assert_int_equal(mkfifo(broker_path(broker, "hang-read"), 0600), 0);
@@ -427,7 +538,7 @@ static void reads_go_on(const struct broker *broker)
 /* Who reads the past waits for the disk, and nobody else. */
 static void test_reading_hangs(void **state)
 {
-	struct broker *broker = shimmed_small_start();
+	struct broker *broker = shimmed_small_start(NULL);
 	struct raw *raw = raw_hello(broker, "name=t3ster pub=abc"), *reader, *asker;
 
 	say_many(raw, "room", 1, MANY);
@@ -457,7 +568,7 @@ static void test_reading_hangs(void **state)
 /* Who has gone leaves nothing to be done behind, but what it said. */
 static void test_gone_with_requests(void **state)
 {
-	struct broker *broker = shimmed_small_start();
+	struct broker *broker = shimmed_small_start(NULL);
 	struct raw *raw = raw_hello(broker, "name=t3ster pub=abc"), *gone;
 
 	say_many(raw, "room", 1, MANY);
@@ -477,7 +588,7 @@ static void test_gone_with_requests(void **state)
 /* At a stop who reads there gets all that it is owed. */
 static void test_stop_while_reading(void **state)
 {
-	struct broker *broker = shimmed_small_start();
+	struct broker *broker = shimmed_small_start(NULL);
 	struct raw *raw = raw_hello(broker, "name=t3ster pub=abc"), *reader;
 
 	say_many(raw, "room", 1, MANY);
@@ -497,7 +608,7 @@ static void test_stop_while_reading(void **state)
 /* What can not be read now is refused, or waits and is tried again: it may be there. */
 static void test_reading_fails(void **state)
 {
-	struct broker *broker = shimmed_small_start();
+	struct broker *broker = shimmed_small_start(NULL);
 	struct raw *raw = raw_hello(broker, "name=t3ster pub=abc"), *reader;
 
 	say_many(raw, "room", 1, MANY);
@@ -576,7 +687,7 @@ static unsigned journal_newest(const struct broker *broker)
  * nobody said it. */
 static void test_checkpoint_in_between(void **state)
 {
-	struct broker *broker = shimmed_small_start();
+	struct broker *broker = shimmed_small_start(NULL);
 	char rooms[512], away[520], name[64];
 	uint64_t until = clock_ms() + DEADLINE_MS;
 	struct stat statbuf;
@@ -631,6 +742,9 @@ int main(void)
 		TEST(test_lower_limit),
 		TEST(test_age),
 		TEST(test_disk_limit_of_all),
+		TEST(test_disk_limit_later),
+		TEST(test_memory_of_all),
+		TEST(test_reload),
 		TEST(test_cache),
 		TEST(test_damaged),
 		TEST(test_reading_hangs),

@@ -3,9 +3,9 @@
  *
  * CHAT_DISK names a directory. The files in it are "sync", "write" and "create" (syncing,
  * writing, and making files fail with the errno that it says; with "ERRNO 1" once, for the file
- * then goes), "read" (the same, of segments), and "hang" and "hang-read", FIFOs (to sync, and to
- * read a segment, waits until somebody opens it for writing). What
- * is done to files below CHAT_DISK_STATE is appended to "log", if that is there:
+ * then goes), "read" (the same, of segments), "hang" and "hang-read", FIFOs (to sync, and to read
+ * a segment, waits until somebody opens it for writing), and "slow" (syncfs() takes so many ms
+ * longer). What is done to files below CHAT_DISK_STATE is appended to "log", if that is there:
  *
  *	u32 operation, u32 length of the path, u64 offset, u64 length, path, data
  *
@@ -24,6 +24,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/select.h>
 #include <sys/uio.h>
 #include <unistd.h>
 
@@ -163,6 +164,22 @@ static void disk_wait(const char *name)
 	errno = saved;
 }
 
+/* Take the ms that a file says: this disk is slow. */
+static void disk_linger(const char *name)
+{
+	int saved = errno, fd = disk_open(name, O_RDONLY);
+	char text[16] = "";
+	struct timeval delay = { 0 };
+
+	if (fd >= 0 && read(fd, text, sizeof text - 1) > 0) {
+		delay.tv_usec = 1000 * (suseconds_t)strtoul(text, NULL, 10); /* below a second */
+		(void)select(0, NULL, NULL, NULL, &delay);
+	}
+	if (fd >= 0)
+		close(fd);
+	errno = saved;
+}
+
 EXPORT ssize_t pwritev(int fd, const struct iovec *parts, int n, off_t at)
 {
 	ssize_t (*function)(int, const struct iovec *, int, off_t) = next("pwritev64");
@@ -244,6 +261,8 @@ EXPORT int fsync(int fd)
 
 EXPORT int syncfs(int fd)
 {
+	if (is_ours(fd))
+		disk_linger("slow");
 	return sync_with(fd, "syncfs", OPERATION_SYNC_ALL_BEGIN, OPERATION_SYNC_ALL_END);
 }
 

@@ -384,6 +384,35 @@ static void test_ceiling_empties(void **state)
 	assert_int_equal(house->user[0]->account->used[QUOTA_ROOMS], house->rooms.by_key.n_links);
 }
 
+/* Limits that are lowered hold when rooms are looked at, whoever speaks: in turns. */
+static void test_lower_limits(void **state)
+{
+	struct house *house = *state;
+	struct room *large = house_room(house, "large", 0), *small = house_room(house, "small", 1);
+	uint64_t *limit = house->settings.limit;
+	unsigned n_turns = 1;
+
+	fill(house, large, 0, 8 << 20);
+	fill(house, small, 1, 900000);
+	assert_int_equal(rooms_retain(&house->rooms, 1), UINT64_MAX);
+	assert_int_equal(large->log.first, 1);
+	limit[LIMIT_ROOM_BYTES] = 4 << 20;
+	rooms_check_all(&house->rooms);
+	while (rooms_retain(&house->rooms, 1) == 0)
+		n_turns++;
+	assert_in_range(large->log.bytes, 1 << 20, 4 << 20);
+	assert_int_equal(small->log.first, 1);
+	limit[LIMIT_LOG_BYTES] = 2 << 20;
+	limit[LIMIT_ROOM_BYTES] = 64 << 20;
+	rooms_check_all(&house->rooms);
+	while (rooms_retain(&house->rooms, 1) == 0)
+		n_turns++;
+	assert_in_range(house->rooms.log_bytes, 1 << 20, 2 << 20);
+	assert_int_equal(sum_of_rooms(house), house->rooms.log_bytes);
+	assert_int_equal(small->log.first, 1);
+	assert_true(n_turns < 100);
+}
+
 static void test_owners(void **state)
 {
 	struct house *house = *state;
@@ -586,32 +615,34 @@ static void test_retain_age(void **state)
 	uint64_t now = 10 * minute;
 
 	say_ago(house, other, 100000);
-	assert_int_equal(rooms_age(&house->rooms, now), UINT64_MAX); /* for ever */
+	assert_int_equal(rooms_retain(&house->rooms, now), UINT64_MAX); /* for ever */
 	set(house, room, KEY_RETAIN_AGE, "80");
 	assert_int_equal(house->rooms.n_aged, 1);
 	say_ago(house, room, 100);
 	say_ago(house, room, 99); /* in one segment, which is as old as this */
 	say_ago(house, room, 70);
 	say_ago(house, room, 69);
-	assert_int_equal(rooms_age(&house->rooms, now), minute);
+	assert_int_equal(rooms_retain(&house->rooms, now), minute);
 	assert_int_equal(room->log.first, 3);
 	say_ago(house, room, 50);
-	assert_int_equal(rooms_age(&house->rooms, now + minute / 2), minute / 2);
-	assert_int_equal(rooms_age(&house->rooms, now + minute), minute);
+	assert_int_equal(rooms_retain(&house->rooms, now + minute / 2), minute / 2);
+	assert_int_equal(rooms_retain(&house->rooms, now + minute), minute);
 	assert_int_equal(room->log.first, 3);
 	say_ago(house, room, 1);
-	set(house, room, KEY_RETAIN_AGE, "60"); /* at once */
+	set(house, room, KEY_RETAIN_AGE, "60");
+	assert_int_equal(rooms_retain(&house->rooms, now + minute), minute); /* at once */
 	assert_int_equal(room->log.first, 5);
 	assert_int_equal(room->log.next, 7);
 	/* where nothing is said any more all of it goes, too */
 	set(house, room, KEY_RETAIN_AGE, "");
 	assert_int_equal(house->rooms.n_aged, 0);
 	set(house, other, KEY_RETAIN_AGE, "60");
+	(void)rooms_retain(&house->rooms, now);
 	assert_int_equal(other->log.bytes, 0);
 	set(house, other, KEY_RETAIN_AGE, "");
-	rooms_release(&house->rooms, other);
+	(void)rooms_retain(&house->rooms, now);
 	assert_null(rooms_find(&house->rooms, TEXT("other")));
-	assert_int_equal(rooms_age(&house->rooms, now), UINT64_MAX);
+	assert_int_equal(rooms_retain(&house->rooms, now), UINT64_MAX);
 	/* and a room that goes takes its age with it */
 	set(house, room, KEY_RETAIN_AGE, "60");
 	rooms_expire(&house->rooms, UINT64_MAX / 2);
@@ -633,6 +664,7 @@ int main(void)
 		{ "publishers of all", test_publishers_of_all },
 		{ "ceiling", test_ceiling },
 		{ "ceiling empties", test_ceiling_empties },
+		{ "lower limits", test_lower_limits },
 		{ "owners", test_owners },
 		{ "conversations", test_conversations },
 		{ "marks", test_marks },
