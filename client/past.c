@@ -6,21 +6,16 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 #include "client/ask.h"
 #include "protocol/limits.h"
 #include "protocol/number.h"
-
-#define NS_PER_S UINT64_C(1000000000)
 
 struct past {
 	struct chat *chat;
 	past_event_fn *tell;
 	void *userdata;
 	uint64_t n_rows;
-	uint64_t until; /* ns: what is later is not told */
-	bool is_late;   /* there was some */
 
 	/* rows that are told in the other order: owned */
 	struct text *rows;
@@ -67,10 +62,6 @@ static void past_tell(struct past *past, struct text row)
 	copy_word(of, sizeof of, of_word);
 	if (!number_parse(uid_word, &uid))
 		return;
-	if (event.time > past->until) {
-		past->is_late = true;
-		return;
-	}
 	event.uid = (uid_t)uid;
 	event.of = of_word.len > 0 ? of : NULL;
 	event.body = lf ? lf + 1 : "";
@@ -113,18 +104,40 @@ static uint64_t answer_next(const char *answer)
 	return number_parse(row_value(text_of(answer), "next="), &next) ? next : 0;
 }
 
+static void end_row(void *userdata, const char *row, size_t len)
+{
+	(void)number_parse(row_value((struct text){ row, len }, "next="), userdata);
+}
+
+/* The number that the next message of TARGET gets: 0 when the broker does not say. Returns 0 or
+ * -errno, as chat_request() does. */
+static int past_end(struct chat *chat, const char *target, int timeout_ms, uint64_t *ret_next,
+	const char **ret_answer)
+{
+	char request[LINE_LEN_MAX];
+	int r;
+
+	*ret_next = 0;
+	snprintf(request, sizeof request, "ROOMS %s", target);
+	r = chat_request(chat, request, NULL, 0, timeout_ms, end_row, ret_next, ret_answer);
+	return r < 0 ? r : 0; /* PAST says why it is refused */
+}
+
 int past_read(struct chat *chat, const char *target, const struct past_range *range, int timeout_ms,
 	past_event_fn *tell, void *userdata, const char **ret_answer)
 {
 	struct past past = { .chat = chat, .tell = tell, .userdata = userdata };
-	char request[LINE_LEN_MAX];
-	struct timespec now;
+	char request[LINE_LEN_MAX], to[32] = "";
 	uint64_t next = 0;
 	int n, r;
 
-	clock_gettime(CLOCK_REALTIME, &now);
-	past.until = (uint64_t)now.tv_sec * NS_PER_S + (uint64_t)now.tv_nsec;
-	n = snprintf(request, sizeof request, "PAST %s", target);
+	/* the end is a number: a clock that is set does not move it */
+	r = past_end(chat, target, timeout_ms, &next, ret_answer);
+	if (r)
+		return r;
+	if (next > 0) /* 1 of an empty room */
+		snprintf(to, sizeof to, " to=%" PRIu64, next > 1 ? next - 1 : next);
+	n = snprintf(request, sizeof request, "PAST %s%s", target, to);
 	if (range->has_since)
 		n += snprintf(
 			request + n, sizeof request - (size_t)n, " from=@%" PRIu64, range->since);
@@ -135,19 +148,15 @@ int past_read(struct chat *chat, const char *target, const struct past_range *ra
 		if (r)
 			return r;
 		next = answer_next(*ret_answer);
-		snprintf(request, sizeof request, "PAST %s from=%" PRIu64, target, next);
-	} while (next > 0 && !past.is_late && (!range->has_last || past.n_rows < range->last));
+		snprintf(request, sizeof request, "PAST %s from=%" PRIu64 "%s", target, next, to);
+	} while (next > 0 && (!range->has_last || past.n_rows < range->last));
 	return 0;
 }
 
 int past_find(struct chat *chat, const char *target, const char *text, uint64_t max, int timeout_ms,
 	past_event_fn *tell, void *userdata, const char **ret_answer)
 {
-	struct past past = { .chat = chat,
-		.tell = tell,
-		.userdata = userdata,
-		.until = UINT64_MAX,
-		.is_kept = true };
+	struct past past = { .chat = chat, .tell = tell, .userdata = userdata, .is_kept = true };
 	char request[LINE_LEN_MAX];
 	uint64_t next = 0;
 	int r;
