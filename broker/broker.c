@@ -606,9 +606,14 @@ static void broker_expire(struct broker *broker)
 static void broker_tick(struct broker *broker)
 {
 	uint32_t second = (uint32_t)(broker->users.now / 1000000000);
+	int64_t jump;
 
 	if (second == broker->users.second)
 		return;
+	jump = age_turn(&broker->users.age);
+	if (jump != 0)
+		trace(TRACE_WARNING, "clock jumped seconds=%ld: no age counts it",
+			(long)(jump / 1000000000));
 	broker->appended.total = broker->rooms.n_records;
 	meter_turn(&broker->appended, second);
 	broker->delivered.total = broker->n_delivered;

@@ -18,13 +18,14 @@
 
 /* "chat" */
 #define APPLICATION_ID 0x63686174
-#define FORMAT         4
+#define FORMAT         5
 
 /* Since which format there are values, and segments have an age; and since which one it is known
  * what was dropped. Those from FORMAT_OLDEST on are brought up to this one. */
 #define FORMAT_OLDEST  2
 #define FORMAT_VALUE   3
 #define FORMAT_DROPPED CATALOG_FORMAT_DROPPED
+#define FORMAT_CLOCK   5 /* since which the clock of ages is there */
 
 /* The last column of each table is the CRC-32C of the others of its row: SQLite does not notice
  * when a byte of a row changes on the disk. NULL, in a row of an earlier format, is not checked. */
@@ -35,6 +36,10 @@
 	"  text BLOB NOT NULL, PRIMARY KEY(room, key)) WITHOUT ROWID;"
 
 #define SCHEMA_DROPPED "CREATE TABLE dropped(room INTEGER PRIMARY KEY);"
+
+#define SCHEMA_CLOCK                                                                               \
+	"CREATE TABLE clock(one INTEGER PRIMARY KEY CHECK(one = 1), age INTEGER NOT NULL,"         \
+	"  wall INTEGER NOT NULL, crc INTEGER);"
 
 /* What each format has that the one before it has not. */
 static const char *const upgrades[] = {
@@ -47,6 +52,7 @@ static const char *const upgrades[] = {
 	"ALTER TABLE publisher ADD COLUMN crc INTEGER; ALTER TABLE mark ADD COLUMN crc INTEGER;"
 	"ALTER TABLE value ADD COLUMN crc INTEGER; ALTER TABLE name ADD COLUMN crc INTEGER;"
 	"ALTER TABLE journal ADD COLUMN crc INTEGER;",
+	[FORMAT_CLOCK] = SCHEMA_CLOCK,
 };
 _Static_assert(ARRAY_LEN(upgrades) == FORMAT + 1, "every format has its upgrade");
 
@@ -78,7 +84,7 @@ static const char *const schema =
 	"CREATE TABLE journal("
 	"  one INTEGER PRIMARY KEY CHECK(one = 1), generation INTEGER NOT NULL,"
 	"  state INTEGER NOT NULL, incarnation INTEGER NOT NULL, crc INTEGER);"
-	"INSERT INTO journal VALUES(1, 1, 0, 0, NULL);" SCHEMA_DROPPED;
+	"INSERT INTO journal VALUES(1, 1, 0, 0, NULL);" SCHEMA_DROPPED SCHEMA_CLOCK;
 
 static const char *const statements[] = {
 	[CATALOG_PUT_ROOM] = "INSERT INTO room VALUES(?1,?2,?3,?4,?5,?6,?7,?8,?9,?10)"
@@ -98,6 +104,7 @@ static const char *const statements[] = {
 	[CATALOG_DROP_VALUES] = "DELETE FROM value WHERE room=?1",
 	[CATALOG_PUT_VALUE] = "INSERT OR REPLACE INTO value VALUES(?1,?2,?3,?4,?5,?6,?7)",
 	[CATALOG_SET_JOURNAL] = "INSERT OR REPLACE INTO journal VALUES(?1,?2,?3,?4,?5)",
+	[CATALOG_SET_CLOCK] = "INSERT OR REPLACE INTO clock VALUES(?1,?2,?3,?4)",
 };
 _Static_assert(ARRAY_LEN(statements) == CATALOG_STATEMENTS, "every statement is there");
 
@@ -404,6 +411,11 @@ static bool row_is_good(sqlite3_stmt *row)
 
 typedef int row_fn(const struct catalog_reader *reader, void *userdata, sqlite3_stmt *row);
 
+static int clock_row(const struct catalog_reader *reader, void *userdata, sqlite3_stmt *row)
+{
+	return reader->clock(userdata, (uint64_t)column(row, 1), (uint64_t)column(row, 2));
+}
+
 static int room_row(const struct catalog_reader *reader, void *userdata, sqlite3_stmt *row)
 {
 	struct catalog_room room = {
@@ -511,6 +523,7 @@ int catalog_read(struct catalog *catalog, const struct catalog_reader *reader, v
 		bool is_wanted;
 		int since; /* this format */
 	} tables[] = {
+		{ "SELECT * FROM clock", clock_row, reader->clock, FORMAT_CLOCK },
 		{ "SELECT * FROM room", room_row, reader->room },
 		{ "SELECT * FROM segment ORDER BY room, number", segment_row, reader->segment },
 		{ "SELECT * FROM publisher ORDER BY room, seq", publisher_row, reader->publisher },
@@ -693,6 +706,11 @@ int catalog_set_journal(struct catalog *catalog, const struct catalog_journal *j
 {
 	return catalog_put(catalog, CATALOG_SET_JOURNAL, NUMBER(1), NUMBER(journal->generation),
 		NUMBER(journal->state), NUMBER(journal->incarnation));
+}
+
+int catalog_set_clock(struct catalog *catalog, uint64_t age, uint64_t wall)
+{
+	return catalog_put(catalog, CATALOG_SET_CLOCK, NUMBER(1), NUMBER(age), NUMBER(wall));
 }
 
 int catalog_commit(struct catalog *catalog)

@@ -39,6 +39,7 @@ enum catalog_statement {
 	CATALOG_DROP_VALUES,
 	CATALOG_PUT_VALUE,
 	CATALOG_SET_JOURNAL,
+	CATALOG_SET_CLOCK,
 	CATALOG_STATEMENTS,
 };
 
@@ -114,9 +115,10 @@ struct catalog_value {
 	uint64_t version;
 };
 
-/* Of all rooms, in this order; each returns 0 or what the reading is to end with. NULL: these rows
- * are not wanted. */
+/* The clock of ages, if it was stored; of all rooms; in this order. Each returns 0 or what the
+ * reading is to end with. NULL: these rows are not wanted. */
 struct catalog_reader {
+	int (*clock)(void *userdata, uint64_t age, uint64_t wall);
 	int (*room)(void *userdata, const struct catalog_room *room);
 	int (*segment)(void *userdata, uint64_t room, const struct segment_image *image);
 	int (*publisher)(void *userdata, uint64_t room, const struct catalog_publisher *publisher);
@@ -157,10 +159,12 @@ int catalog_drop_room(struct catalog *catalog, uint64_t room);
 int catalog_clear_dropped(struct catalog *catalog);
 /* The room with this key, which has no files: another takes its place. */
 int catalog_drop_key(struct catalog *catalog, struct text key);
-/* Names that users have taken, all of them anew; USED_AT is in s since the epoch. */
+/* Names that users have taken, all of them anew; USED_AT is in s, by the clock of ages. */
 int catalog_drop_names(struct catalog *catalog);
 int catalog_put_name(struct catalog *catalog, struct text name, uid_t uid, uint64_t used_at);
 int catalog_set_journal(struct catalog *catalog, const struct catalog_journal *journal);
+/* The clock of ages, see age.h, and the wall clock at the same time. */
+int catalog_set_clock(struct catalog *catalog, uint64_t age, uint64_t wall);
 int catalog_commit(struct catalog *catalog);
 
 /* What SQLite said last. */

@@ -11,7 +11,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "broker/archive.h"
@@ -70,6 +69,7 @@ struct checkpoint {
 	const char *path;                     /* of the directory */
 	struct catalog_journal before, after; /* what the catalog says, and will */
 	bool clears_dropped;
+	struct age age; /* when it was made */
 	struct step *steps;
 	size_t n, size;
 	int result; /* 0 or -errno */
@@ -184,6 +184,8 @@ static int write_catalog(struct checkpoint *checkpoint)
 		r = write_step(&catalog, &checkpoint->steps[i]);
 	if (r == 0)
 		r = catalog_set_journal(&catalog, &checkpoint->after);
+	if (r == 0)
+		r = catalog_set_clock(&catalog, checkpoint->age.now, checkpoint->age.wall);
 	if (r == 0)
 		r = catalog_commit(&catalog);
 	if (r)
@@ -387,8 +389,8 @@ static bool add_gone(struct checkpoint *checkpoint, struct stored *stored)
 	return true;
 }
 
-static bool add_name(struct checkpoint *checkpoint, const struct users *users,
-	const struct nick *nick, uint64_t time_s)
+static bool add_name(
+	struct checkpoint *checkpoint, const struct users *users, const struct nick *nick)
 {
 	struct step *step = step_add(checkpoint, STEP_NAME, NULL);
 
@@ -396,7 +398,7 @@ static bool add_name(struct checkpoint *checkpoint, const struct users *users,
 		return false;
 	strcpy(step->name.name, nick->name);
 	step->name.uid = nick->owner->uid;
-	step->name.used_at = time_s - (users->now - nick->used_at) / 1000000000;
+	step->name.used_at = (users->age.now - (users->now - nick->used_at)) / 1000000000;
 	return true;
 }
 
@@ -405,7 +407,6 @@ static bool add_names(struct checkpoint *checkpoint, struct store *store)
 {
 	const struct users *users = store->rooms->users;
 	const struct table *names = &users->by_name;
-	uint64_t time_s = (uint64_t)time(NULL);
 
 	if (!store->names_changed)
 		return true;
@@ -415,7 +416,7 @@ static bool add_names(struct checkpoint *checkpoint, struct store *store)
 		for (struct table_link *link = table_at(names, i); link; link = link->next) {
 			const struct nick *nick = container_of(link, struct nick, link);
 
-			if (nick->owner && !add_name(checkpoint, users, nick, time_s))
+			if (nick->owner && !add_name(checkpoint, users, nick))
 				return false;
 		}
 	store->names_changed = false;
@@ -474,6 +475,7 @@ struct checkpoint *checkpoint_new(struct store *store, const struct catalog_jour
 	checkpoint->before = store->catalog;
 	checkpoint->after = *journal;
 	checkpoint->clears_dropped = store->has_dropped;
+	checkpoint->age = store->rooms->users->age;
 	list_for_each (link, &store->gone) {
 		struct stored *stored = container_of(link, struct stored, changed_link);
 

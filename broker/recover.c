@@ -5,7 +5,6 @@
 #include <sodium.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 #include "broker/archive.h"
 #include "broker/broker.h"
@@ -72,8 +71,11 @@ static int take_segment(void *userdata, uint64_t room, const struct segment_imag
 {
 	struct recovery *recovery = userdata;
 	struct restored *restored = recovery_find(recovery, room);
+	struct segment_image seen = *image;
 	struct stored *stored;
 
+	/* a format before had the time of the last message: that clock may have been ahead */
+	seen.last = MIN(image->last, recovery->rooms->users->age.now);
 	if (!restored || image->used > image->size || image->size > LOG_SEGMENT_MAX)
 		return STORE_E_STATE;
 	stored = restored->stored;
@@ -82,7 +84,7 @@ static int take_segment(void *userdata, uint64_t room, const struct segment_imag
 	stored->file_number = image->number;
 	stored->file_used = image->used;
 	stored_charge(stored, image->used);
-	return stored_add_cold(stored, image);
+	return stored_add_cold(stored, &seen);
 }
 
 static void segment_tell_damage(struct recovery *recovery, struct restored *restored,
@@ -225,10 +227,24 @@ static int take_value(void *userdata, uint64_t room, const struct catalog_value 
 static int take_name(void *userdata, struct text name, uid_t uid, uint64_t used_at)
 {
 	struct recovery *recovery = userdata;
-	uint64_t now = (uint64_t)time(NULL);
+	uint64_t now = recovery->rooms->users->age.now / 1000000000;
 
 	return users_restore_name(recovery->rooms->users, name, uid,
 		(now - MIN(used_at, now)) * UINT64_C(1000000000));
+}
+
+static int take_clock(void *userdata, uint64_t age, uint64_t wall)
+{
+	struct recovery *recovery = userdata;
+	int64_t jump = age_resume(&recovery->rooms->users->age, age, wall);
+
+	if (jump == 0 || recovery->store->is_inspected)
+		return 0;
+	if (recovery->store->changed_at == 0)
+		recovery->store->changed_at = 1; /* it is stored, and said once */
+	trace(TRACE_WARNING, "clock jumped seconds=%ld since the last broker: no age counts it",
+		(long)(jump / 1000000000));
+	return 0;
 }
 
 static int take_dropped(void *userdata, uint64_t room)
@@ -240,6 +256,7 @@ static int take_dropped(void *userdata, uint64_t room)
 }
 
 static const struct catalog_reader reader = {
+	.clock = take_clock,
 	.room = take_room,
 	.segment = take_segment,
 	.publisher = take_publisher,

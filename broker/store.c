@@ -277,6 +277,7 @@ static void store_checkpoint(
 		return;
 	}
 	store->changed_at = 0;
+	store->clock_at = store->rooms->users->now;
 	store->is_urgent = false;
 	store->checkpoint = checkpoint;
 	worker_add(&store->keeper, checkpoint_job(checkpoint), false);
@@ -291,9 +292,11 @@ uint64_t store_patience(struct store *store, uint64_t now)
 	wait = cache_expire(&store->cache, now);
 	if (store->error && store_has_notes(store) && !store->flying)
 		return MIN(wait, store->retry_at - MIN(now, store->retry_at));
-	if (store->checkpoint || store->wants_new || store->changed_at == 0)
+	if (store->checkpoint || store->wants_new)
 		return wait;
-	if (store->journal_len >= store->journal.max_bytes || store->checkpoint_error)
+	if (store->changed_at == 0)
+		due = store->clock_at + STORE_CLOCK_NS;
+	else if (store->journal_len >= store->journal.max_bytes || store->checkpoint_error)
 		due = now;
 	else if (store->is_urgent)
 		due = MIN(due, store->urgent_at);
@@ -402,6 +405,7 @@ int store_init(struct store *store, struct rooms *rooms, struct errands *errands
 	if (r)
 		return r;
 	store->journal.max_bytes = journal_bytes;
+	store->clock_at = rooms->users->now;
 	r = worker_init(&store->writer, "journal", look_ns);
 	if (r == 0)
 		r = worker_init(&store->keeper, "checkpoint", 0);

@@ -35,6 +35,8 @@ struct session;
 
 /* A checkpoint is due so long after what is not in one. */
 #define STORE_CHECKPOINT_NS (UINT64_C(30) * 1000000000)
+/* And so long after the last one, for the clock of ages: see AGE_AWAY_MAX_NS. */
+#define STORE_CLOCK_NS (UINT64_C(3600) * 1000000000)
 /* And so long after the last one, when only another one brings memory or the disk below a limit. */
 #define STORE_URGENT_NS (UINT64_C(1) * 1000000000)
 /* And after one that failed. */
@@ -82,6 +84,7 @@ struct store {
 	int checkpoint_error;          /* of the last one: 0 or -errno */
 	bool names_changed;            /* since the last one */
 	uint64_t changed_at;           /* since when there is something for one; 0: there is not */
+	uint64_t clock_at;             /* when the clock of ages was in the last one */
 	bool is_urgent;                /* the next one makes room, above a limit: at URGENT_AT */
 	uint64_t urgent_at;
 	uint64_t retry_at;  /* the last one failed */

@@ -39,6 +39,7 @@ static void users_add_account(
 int users_init(struct users *users, const struct settings *settings)
 {
 	*users = (struct users){ .settings = settings, .self = geteuid(), .next_account = 1 };
+	age_init(&users->age);
 	table_init(&users->by_uid);
 	table_init(&users->by_name);
 	table_init(&users->persons);

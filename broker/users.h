@@ -11,6 +11,7 @@
 #include <stdint.h>
 #include <sys/types.h>
 
+#include "broker/age.h"
 #include "broker/list.h"
 #include "broker/nss.h"
 #include "broker/quota.h"
@@ -76,6 +77,7 @@ struct users {
 	uid_t self;
 	uint64_t now;    /* CLOCK_MONOTONIC ns, kept by the loop */
 	uint32_t second; /* the same in s, of all meters */
+	struct age age;  /* turned each second */
 	void (*wake)(struct list *waiter);
 	void (*evict)(struct person *person); /* its name went to its Unix user */
 	/* A name is somebody else's or nobody's now; or, when it is not IS_TAKEN, it was in use. */

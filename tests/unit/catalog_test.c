@@ -51,6 +51,11 @@ static _printf_(2, 3) int note(struct reading *reading, const char *format, ...)
 	return 0;
 }
 
+static int take_clock(void *userdata, uint64_t age, uint64_t wall)
+{
+	return note(userdata, "clock %lu %lu\n", (unsigned long)age, (unsigned long)wall);
+}
+
 static int take_room(void *userdata, const struct catalog_room *room)
 {
 	return note(userdata, "room %lu %.*s owner=%u next=%lu\n", (unsigned long)room->id,
@@ -92,8 +97,8 @@ static int take_dropped(void *userdata, uint64_t room)
 	return note(userdata, "dropped %lu\n", (unsigned long)room);
 }
 
-static const struct catalog_reader reader = { take_room, take_segment, take_publisher, take_mark,
-	take_value, take_name, take_dropped };
+static const struct catalog_reader reader = { take_clock, take_room, take_segment, take_publisher,
+	take_mark, take_value, take_name, take_dropped };
 
 static void expect_all_when(enum catalog_mode mode, const char *wanted)
 {
@@ -204,6 +209,27 @@ static void expect_int_in_file(const char *sql, int wanted)
 	"ALTER TABLE publisher DROP COLUMN crc; ALTER TABLE mark DROP COLUMN crc;"                 \
 	"ALTER TABLE name DROP COLUMN crc; ALTER TABLE journal DROP COLUMN crc;"
 
+static void test_clock(void **state)
+{
+	char why[CATALOG_WHY_MAX];
+	struct catalog catalog;
+
+	for (uint64_t i = 1; i <= 2; i++) {
+		assert_int_equal(catalog_open(&catalog, directory, CATALOG_CREATE, why), 0);
+		assert_int_equal(catalog_begin(&catalog), 0);
+		assert_int_equal(catalog_set_clock(&catalog, i, 10 * i), 0);
+		assert_int_equal(catalog_commit(&catalog), 0);
+		catalog_close(&catalog);
+	}
+	expect_all("clock 2 20\n");
+	/* the format before had none */
+	run_sql("DROP TABLE clock; PRAGMA user_version=4;");
+	expect_all_when(CATALOG_INSPECT, "");
+	expect_int_in_file("PRAGMA user_version", 4);
+	expect_all("");
+	expect_int_in_file("PRAGMA user_version", 5);
+}
+
 /* The oldest format had no values, did not know when a segment ends, nor what was dropped. */
 static void test_format_before(void **state)
 {
@@ -213,7 +239,8 @@ static void test_format_before(void **state)
 	assert_int_equal(catalog_open(&catalog, directory, CATALOG_CREATE, why), 0);
 	put_all(&catalog, 20);
 	catalog_close(&catalog);
-	run_sql("DROP TABLE value; ALTER TABLE segment DROP COLUMN last;" WITHOUT_CRC
+	run_sql("DROP TABLE clock; DROP TABLE value; ALTER TABLE segment DROP COLUMN "
+		"last;" WITHOUT_CRC
 		"ALTER TABLE journal DROP COLUMN state; ALTER TABLE journal DROP COLUMN "
 		"incarnation;"
 		"DROP TABLE dropped; PRAGMA user_version=2;");
@@ -236,7 +263,7 @@ static void test_other_formats(void **state)
 	static const struct {
 		const char *sql, *why;
 	} table[] = {
-		{ "PRAGMA user_version=5", "of another version" },
+		{ "PRAGMA user_version=6", "of another version" },
 		{ "PRAGMA user_version=1", "of another version" },
 		{ "PRAGMA application_id=1", "not a file of chat-broker" },
 	};
@@ -279,11 +306,13 @@ static void test_changed_rows(void **state)
 		"UPDATE segment SET used=51",
 		"UPDATE mark SET seq=3",
 		"UPDATE journal SET generation=7",
+		"UPDATE clock SET age=7",
 		"UPDATE journal SET crc=1",
 	};
 	static const char *const back[] = { "UPDATE room SET next=3",
 		"UPDATE room SET key=CAST('room' AS BLOB)", "UPDATE segment SET used=50",
-		"UPDATE mark SET seq=2", "UPDATE journal SET generation=5", "" };
+		"UPDATE mark SET seq=2", "UPDATE journal SET generation=5",
+		"UPDATE clock SET age=1", "" };
 	char why[CATALOG_WHY_MAX];
 	struct catalog catalog;
 
@@ -292,6 +321,7 @@ static void test_changed_rows(void **state)
 	assert_int_equal(catalog_set_journal(
 				 &catalog, &(struct catalog_journal){ 5, CATALOG_JOURNAL_OPEN, 9 }),
 		0);
+	assert_int_equal(catalog_set_clock(&catalog, 1, 2), 0);
 	catalog_close(&catalog);
 	for (size_t i = 0; i < ARRAY_LEN(changes); i++) {
 		run_sql(changes[i]);
@@ -324,6 +354,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(test_values, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_clock, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_format_before, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_other_formats, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_changed_rows, setup, teardown),
