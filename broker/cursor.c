@@ -141,7 +141,7 @@ void room_tell_presence(
 		room_lose_presence(rooms, room);
 	} else {
 		memcpy(frame, line, (size_t)n);
-		log_commit(room->presence, (size_t)n, 0);
+		log_commit(room->presence, (size_t)n, 0, 0);
 	}
 	if (!list_is_linked(&room->dirty_link))
 		list_append(&rooms->dirty, &room->dirty_link);

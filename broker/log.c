@@ -45,7 +45,8 @@ struct segment {
 	bool is_orphan; /* not of the log any more: to be freed with the last pin */
 	bool is_closed; /* what comes next goes to another */
 	uint32_t n_index;
-	uint64_t time, last;       /* of its first record, and of its last */
+	uint64_t time;             /* of its first record */
+	uint64_t began, last;      /* when that and its last were said, by the clock of ages */
 	struct index_entry *index; /* behind the data, in the same allocation */
 	_Alignas(8) char data[];
 };
@@ -245,13 +246,15 @@ static void segment_count(struct segment *segment, size_t frame_len)
 	segment->next++;
 }
 
-void log_commit(struct log *log, size_t frame_len, uint64_t time)
+void log_commit(struct log *log, size_t frame_len, uint64_t time, uint64_t age)
 {
 	struct segment *segment = log->newest;
 
-	if (segment->used == 0)
+	if (segment->used == 0) {
 		segment->time = time;
-	segment->last = time;
+		segment->began = age;
+	}
+	segment->last = age;
 	record_close(segment->data + segment->used, frame_len);
 	segment_count(segment, frame_len);
 	log->next++;
@@ -473,12 +476,17 @@ void log_close(struct log *log)
 		log->newest->is_closed = true;
 }
 
-uint64_t log_newest_time(const struct log *log)
+uint64_t log_newest_began(const struct log *log)
 {
-	return log->newest ? log->newest->time : 0;
+	return log->newest ? log->newest->began : 0;
 }
 
-uint64_t log_oldest_time(const struct log *log)
+uint64_t log_newest_last(const struct log *log)
+{
+	return log->newest ? log->newest->last : 0;
+}
+
+uint64_t log_oldest_last(const struct log *log)
 {
 	const struct segment *oldest = log_oldest(log);
 
@@ -614,6 +622,7 @@ int log_restored(struct log *log, const struct segment_image *image)
 	struct segment *segment = log->newest;
 	const char *at = segment->data, *end = at + image->used, *newest = NULL;
 	struct text frame;
+	uint64_t time;
 	int r;
 
 	while ((r = record_next(&at, end, &frame)) == 0) {
@@ -629,8 +638,10 @@ int log_restored(struct log *log, const struct segment_image *image)
 	segment->time = image->time;
 	if (r != RECORD_E_END || segment->next != image->next)
 		return RECORD_E_BROKEN;
-	segment->last = newest ? record_time(newest, end) : image->time;
-	log->last_time = MAX(log->last_time, segment->last);
+	time = newest ? record_time(newest, end) : image->time;
+	log->last_time = MAX(log->last_time, time);
+	segment->last = image->last > 0 ? image->last : time;
+	segment->began = MIN(image->time, segment->last);
 	return 0;
 }
 

@@ -24,7 +24,8 @@ struct segment_image {
 	uint32_t size; /* that it may grow to */
 	uint32_t used;
 	uint64_t first, next; /* of its records */
-	uint64_t time, last;  /* of the first, and of the last; 0: that is not known */
+	uint64_t time;        /* of the first */
+	uint64_t last; /* when the last was said, by the clock of ages; 0: that is not known */
 	const char *data;
 	struct segment *segment;
 	struct entry
@@ -78,8 +79,8 @@ void log_deinit(struct log *log);
 int log_reserve(struct log *log, size_t frame_len, uint64_t max_bytes, char **ret_frame);
 
 /* The frame is in place and FRAME_LEN bytes long (not longer than reserved): it
- * is record log->next, at TIME. */
-void log_commit(struct log *log, size_t frame_len, uint64_t time);
+ * is record log->next, at TIME, and is said at AGE by the clock of ages (age.h). */
+void log_commit(struct log *log, size_t frame_len, uint64_t time, uint64_t age);
 
 /* Free the oldest segment. Returns its bytes, 0 when there is none left to take
  * (the last one goes too: the log is then empty). */
@@ -113,10 +114,11 @@ size_t log_read_back(const struct log *log, uint64_t seq, size_t max, struct seg
 /* What comes next begins a new segment. */
 void log_close(struct log *log);
 
-/* When the newest segment began, and when the last record of the oldest was said, ns; 0 when there
- * is none. */
-uint64_t log_newest_time(const struct log *log);
-uint64_t log_oldest_time(const struct log *log);
+/* By the clock of ages, when the newest segment began, when its last record was said, and when the
+ * last one of the oldest was; 0 when there is none. */
+uint64_t log_newest_began(const struct log *log);
+uint64_t log_newest_last(const struct log *log);
+uint64_t log_oldest_last(const struct log *log);
 
 /* Bytes of the records that it has. */
 uint64_t log_used(const struct log *log);

@@ -1,8 +1,6 @@
 /* retain.c - see retain.h. */
 #include "broker/retain.h"
 
-#include <time.h>
-
 #include "broker/broker.h"
 #include "broker/room.h"
 #include "broker/store.h"
@@ -41,17 +39,12 @@ uint64_t room_retain_age(const struct rooms *rooms, const struct room *room)
 	return age_ns(wish_or(room->retain_age, limit));
 }
 
-/* What was said before this is too old, in ns since the epoch. */
+/* What was said before this is too old, by the clock of ages. */
 static uint64_t room_border(const struct rooms *rooms, const struct room *room)
 {
-	uint64_t age = room_retain_age(rooms, room), ns;
-	struct timespec now;
+	uint64_t now = rooms->users->age.now;
 
-	if (age == UINT64_MAX)
-		return 0;
-	clock_gettime(CLOCK_REALTIME, &now);
-	ns = (uint64_t)now.tv_sec * 1000000000 + (uint64_t)now.tv_nsec;
-	return ns - MIN(ns, age);
+	return now - MIN(now, room_retain_age(rooms, room));
 }
 
 uint64_t room_memory_bytes(const struct rooms *rooms, const struct room *room)
@@ -80,7 +73,7 @@ static bool cold_is_old(const struct stored *stored, uint64_t border)
 static bool log_is_over(const struct log *log, uint64_t max, uint64_t border)
 {
 	return log->bytes > 0 && !log_oldest_is_kept(log) &&
-	       ((log->bytes > max && !log_is_single(log)) || log_oldest_time(log) < border);
+	       ((log->bytes > max && !log_is_single(log)) || log_oldest_last(log) < border);
 }
 
 /* If all of ROOM is in files, all of it may go from memory. Returns whether that is so. */
@@ -125,7 +118,7 @@ bool room_trim(struct rooms *rooms, struct room *room)
 	struct log *log = &room->log;
 
 	/* memory has a part of what is newest */
-	if (log->bytes > 0 && log->last_time < border)
+	if (log->bytes > 0 && log_newest_last(log) < border)
 		(void)room_cool(room);
 	if (log_is_over(log, room_memory_bytes(rooms, room), border)) {
 		room_take_oldest(rooms, room);

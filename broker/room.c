@@ -423,15 +423,16 @@ static void room_note_stored(
 	}
 }
 
-/* Whole segments go when they are old: they are no longer than that. */
-static void room_close_segment(const struct rooms *rooms, struct room *room)
+/* Whole segments go when they are old: they are no longer than that. What comes is said at NOW by
+ * the clock of ages. */
+static void room_close_segment(const struct rooms *rooms, struct room *room, uint64_t now)
 {
 	uint64_t age;
 
 	if (room->retain_age == 0 && rooms->settings->limit[LIMIT_ROOM_DISK_AGE] == AGE_FOREVER)
 		return; /* mostly */
 	age = room_retain_age(rooms, room);
-	if (age != UINT64_MAX && log_newest_time(&room->log) < rooms->time - age / RETAIN_AGE_PARTS)
+	if (age != UINT64_MAX && log_newest_began(&room->log) + age / RETAIN_AGE_PARTS < now)
 		log_close(&room->log);
 }
 
@@ -460,7 +461,7 @@ int room_append(struct rooms *rooms, struct room *room, const struct author *aut
 	}
 	if (room_is_stored(room) && store_is_choked(rooms->store))
 		return store_is_choked(rooms->store);
-	room_close_segment(rooms, room);
+	room_close_segment(rooms, room, rooms->users->age.now);
 	r = log_reserve(
 		&room->log, MSG_LINE_MAX + body.len, room_memory_bytes(rooms, room), &frame);
 	if (r < 0) {
@@ -468,7 +469,7 @@ int room_append(struct rooms *rooms, struct room *room, const struct author *aut
 		return r;
 	}
 	frame_len = room_compose(rooms, room, frame, author, publisher, id, body, time);
-	log_commit(&room->log, frame_len, time);
+	log_commit(&room->log, frame_len, time, rooms->users->age.now);
 	rooms->n_records++;
 	if (room_is_stored(room))
 		room_note_stored(rooms, room, publisher, frame_len);
@@ -532,22 +533,25 @@ static int room_note_frame(struct rooms *rooms, struct room *room, const struct 
 int room_put_back(struct rooms *rooms, struct room *room, struct text text)
 {
 	struct log before = { .bytes = room->log.bytes, .taken = room->log.taken };
+	const struct age *age = &rooms->users->age;
+	uint64_t time = 0, said;
 	struct frame frame;
-	uint64_t time = 0;
 	char *place;
 	int r;
 
+	if (frame_parse(&frame, text) != 0 || frame.n_words <= 5 ||
+		!number_parse(frame.word[3], &time))
+		time = room->log.last_time;
+	/* it was said when it says, if that is between what was stored last and now */
+	said = MIN(MAX(time, age->stored), age->now);
+	room_close_segment(rooms, room, said);
 	r = log_reserve(&room->log, text.len, rooms->settings->limit[LIMIT_ROOM_BYTES], &place);
 	if (r < 0)
 		return r;
 	memcpy(place, text.data, text.len);
-	if (frame_parse(&frame, (struct text){ place, text.len }) == 0 && frame.n_words > 5) {
-		(void)number_parse(frame.word[3], &time);
-		log_commit(&room->log, text.len, time);
+	log_commit(&room->log, text.len, time, said);
+	if (frame_parse(&frame, (struct text){ place, text.len }) == 0 && frame.n_words > 5)
 		r = room_note_frame(rooms, room, &frame);
-	} else {
-		log_commit(&room->log, text.len, room->log.last_time);
-	}
 	room_note_append(rooms, room, &before);
 	return r;
 }

@@ -63,7 +63,7 @@ static void model_append(
 	assert_int_equal(log_reserve(&model->log, 64 + body_len + reserved, max_bytes, &frame), 0);
 	model->len[seq] = frame_make(frame, seq, time, body_len);
 	model->time[seq] = time;
-	log_commit(&model->log, model->len[seq], time);
+	log_commit(&model->log, model->len[seq], time, time);
 	assert_int_equal(model->log.next, seq + 1);
 	assert_int_equal(model->log.last_time, time);
 	assert_true(model->log.first <= seq);
