@@ -172,6 +172,7 @@ PUBLIC int chat_open(struct chat **ret_chat, const struct chat_config *config)
 		return session_fail(chat, -ENOSYS, "no source of randomness");
 	randombytes_buf(&chat->publisher, sizeof chat->publisher);
 	chat->opened_at = link_time();
+	chat->opened_now = link_now();
 	r = chat_configure(chat, config);
 	if (!r)
 		r = chat_find(chat, config->socket, deadline);

@@ -61,6 +61,15 @@ static void session_schedule(struct chat *chat)
 	chat->backoff_ns = MIN(chat->backoff_ns * 2, (uint64_t)BACKOFF_MAX_NS);
 }
 
+/* When it was opened, ns since the epoch. The clock may have been ahead then, so it is no later
+ * than that clock says now. */
+static uint64_t session_opened_at(const struct chat *chat)
+{
+	uint64_t ago = link_now() - chat->opened_now, now = link_time();
+
+	return MIN(chat->opened_at, now - MIN(now, ago));
+}
+
 static int session_hello(struct chat *chat)
 {
 	char line[LINE_LEN_MAX];
@@ -73,7 +82,7 @@ static int session_hello(struct chat *chat)
 		len += snprintf(line + len, sizeof line - (size_t)len, " direct");
 	else if (chat->wants_direct)
 		len += snprintf(line + len, sizeof line - (size_t)len, " direct=@%llu",
-			(unsigned long long)chat->opened_at);
+			(unsigned long long)session_opened_at(chat));
 	part.iov_len = (size_t)len;
 	return link_send(&chat->link, &part, 1);
 }

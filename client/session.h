@@ -57,7 +57,8 @@ struct chat {
 	enum session_state state;
 	bool is_opening; /* within chat_open(): no events */
 	bool wants_direct;
-	uint64_t opened_at; /* ns since the epoch: conversations since then are news */
+	uint64_t opened_at;  /* ns since the epoch: conversations since then are news */
+	uint64_t opened_now; /* the same by link_now() */
 	bool is_once;
 	chat_trust_fn *trust;
 	void *userdata;

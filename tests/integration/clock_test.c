@@ -2,8 +2,10 @@
  * takes nothing and gives nothing away. chat-broker(8), STORAGE. */
 #include "tests/integration/disk.h"
 #include "tests/integration/program.h"
+#include "tests/integration/terminal.h"
 
 #include <fcntl.h>
+#include <signal.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
@@ -219,10 +221,37 @@ static void test_names(void **state)
 	broker_stop(broker);
 }
 
+/* Who came while the clock was ahead is told what began while the broker was away from it. */
+static void test_away(void **state)
+{
+	struct broker *broker = clock_start();
+	struct terminal_config config = { .environment = { broker->environment[0],
+						  broker->environment[1],
+						  broker->environment[2] } };
+	struct terminal *terminal;
+	struct raw *raw;
+
+	clock_set(broker, "wall", DAY);
+	terminal = terminal_start_as(broker, &config, "--name", "b0b");
+	terminal_expect_typing(terminal, "lobby> ", 7);
+	clock_set(broker, "wall", 0);
+	assert_int_equal(kill(terminal->pid, SIGSTOP), 0);
+	restart(broker);
+	raw = raw_hello(broker, "name=t3ster");
+	raw_send(raw, "#s SAY @b0b\nwhile you were away");
+	raw_expect(raw, "#s * 1");
+	assert_int_equal(kill(terminal->pid, SIGCONT), 0);
+	terminal_wait(terminal, "while you were away");
+	terminal_type(terminal, "QUIT\r");
+	terminal_expect_exit(terminal, 0);
+	broker_stop(broker);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		PROGRAM_TEST(test_ahead),
+		TERMINAL_TEST(test_away),
 		TEST(test_set),
 		TEST(test_start),
 		TEST(test_names),
