@@ -192,6 +192,12 @@ static void test_start(void **state)
 	raw_send(raw, "#p PAST room last=1");
 	raw_expect(raw, "#p + MSG room 2 ~\ny");
 	raw_expect(raw, "#p * 1");
+	/* which is as old as it was said, not as it was found in the journal */
+	broker_stop(broker);
+	clock_set(broker, "wall", 19 * 3600);
+	stored_spawn(broker, NULL, NULL);
+	raw = raw_hello(broker, "name=t3ster");
+	expect_kept(raw, 0);
 	broker_stop(broker);
 }
 
