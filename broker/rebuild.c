@@ -100,6 +100,12 @@ static int take_name(void *userdata, struct text name, uid_t uid, uint64_t used_
 	return catalog_put_name(&((struct rebuild *)userdata)->catalog, name, uid, used_at);
 }
 
+/* Names were used by this clock. */
+static int take_clock(void *userdata, uint64_t age, uint64_t wall)
+{
+	return catalog_set_clock(&((struct rebuild *)userdata)->catalog, age, wall);
+}
+
 static int take_dropped(void *userdata, uint64_t room)
 {
 	struct rebuild *rebuild = userdata;
@@ -115,6 +121,7 @@ static int take_dropped(void *userdata, uint64_t room)
 
 /* The files say which segments there are. */
 static const struct catalog_reader reader = {
+	.clock = take_clock,
 	.room = take_room,
 	.publisher = take_publisher,
 	.mark = take_mark,
