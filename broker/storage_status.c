@@ -24,10 +24,10 @@ struct text storage_row(const struct store *store, char row[static STORAGE_ROW_M
 			"storage=failing reason=\"%s\" since=%lu disk_bytes=%lu "
 			"disk_bytes_limit=%lu",
 			strerror(-error), (unsigned long)(store->failed_at / 1000000000),
-			(unsigned long)store_disk_bytes(store), (unsigned long)disk_limit(store));
+			(unsigned long)store->disk_bytes, (unsigned long)disk_limit(store));
 	else
 		n = snprintf(row, STORAGE_ROW_MAX, "storage=ok disk_bytes=%lu disk_bytes_limit=%lu",
-			(unsigned long)store_disk_bytes(store), (unsigned long)disk_limit(store));
+			(unsigned long)store->disk_bytes, (unsigned long)disk_limit(store));
 	return (struct text){ row, (size_t)n };
 }
 

@@ -126,9 +126,6 @@ static inline int store_error(const struct store *store)
 	return store->error ? store->error : store->checkpoint_error;
 }
 
-/* What all rooms have on the disk, or will have. */
-uint64_t store_disk_bytes(const struct store *store);
-
 /* May no more be said in ROOM now? SESSION is woken when it may. */
 bool store_must_wait(struct store *store, const struct room *room);
 void store_wait(struct store *store, struct session *session);
