@@ -32,6 +32,14 @@ static uint64_t deadline_in(int timeout_ms)
 	return link_now() + (uint64_t)timeout_ms * NS_PER_MS;
 }
 
+/* Why no call can be made: 0, -ECHILD or end_error. */
+static int chat_check(struct chat *chat)
+{
+	if (!origin_is_here(&chat->origin))
+		return session_is_foreign(chat);
+	return chat->state == SESSION_ENDED ? session_ended(chat) : 0;
+}
+
 /* ---- opening ---- */
 
 /* Sleep a little, at most until DEADLINE_NS. */
@@ -163,6 +171,7 @@ PUBLIC int chat_open(struct chat **ret_chat, const struct chat_config *config)
 	if (!chat)
 		return -ENOMEM;
 	chat->link = (struct link){ .epoll = -1, .timer = -1, .wake = -1, .socket = -1 };
+	origin_init(&chat->origin);
 	fast_init(&chat->fast);
 	chat->is_opening = true;
 	chat->end_error = -ESHUTDOWN;
@@ -193,12 +202,17 @@ PUBLIC struct chat *chat_close(struct chat *chat)
 {
 	if (!chat)
 		return NULL;
-	fast_ring(chat);
-	fast_deinit(chat);
+	if (origin_is_here(&chat->origin)) {
+		fast_ring(chat);
+		fast_deinit(chat);
+	} else {
+		fast_abandon(chat);
+	}
 	link_deinit(&chat->link);
 	outbox_deinit(&chat->outbox);
 	cursors_deinit(&chat->cursors);
 	inbox_deinit(&chat->inbox);
+	origin_deinit(&chat->origin);
 	free(chat->arrival);
 	free(chat);
 	return NULL;
@@ -221,7 +235,7 @@ PUBLIC const char *chat_name(const struct chat *chat)
 
 PUBLIC bool chat_is_up(const struct chat *chat)
 {
-	return chat->state == SESSION_UP;
+	return chat->state == SESSION_UP && origin_is_here(&chat->origin);
 }
 
 /* ---- targets ---- */
@@ -333,8 +347,9 @@ PUBLIC int chat_request(struct chat *chat, const char *request, const void *body
 	struct frame frame;
 	int r;
 
-	if (chat->state == SESSION_ENDED)
-		return session_ended(chat);
+	r = chat_check(chat);
+	if (r)
+		return r;
 	if (memchr(line.data, '\n', line.len) || frame_parse(&frame, line) || frame.tag.len > 0 ||
 		line.len + TAG_LEN_MAX + 2 > LINE_LEN_MAX || body_len > BODY_LEN_MAX ||
 		!request_is_free(frame.verb))
@@ -419,9 +434,9 @@ PUBLIC int chat_join(struct chat *chat, const char *target, enum chat_from from,
 	bool presence;
 	int r;
 
-	if (chat->state == SESSION_ENDED)
-		return session_ended(chat);
-	r = chat_resolve(chat, target, buffer, &key);
+	r = chat_check(chat);
+	if (!r)
+		r = chat_resolve(chat, target, buffer, &key);
 	if (r)
 		return r;
 	cursor = cursors_find(&chat->cursors, key);
@@ -452,9 +467,9 @@ static int chat_find_cursor(struct chat *chat, const char *target, struct cursor
 	struct text key;
 	int r;
 
-	if (chat->state == SESSION_ENDED)
-		return session_ended(chat);
-	r = chat_resolve(chat, target, buffer, &key);
+	r = chat_check(chat);
+	if (!r)
+		r = chat_resolve(chat, target, buffer, &key);
 	if (r)
 		return r;
 	*ret_cursor = cursors_find(&chat->cursors, key);
@@ -565,8 +580,9 @@ PUBLIC int chat_send(
 	struct say say = { text_of(target), body, len, flags, 0 };
 	int r;
 
-	if (chat->state == SESSION_ENDED)
-		return session_ended(chat);
+	r = chat_check(chat);
+	if (r)
+		return r;
 	if (chat->state == SESSION_UP && publication_is_at_hand(chat->fast.last, say.target) &&
 		len <= BODY_LEN_MAX) {
 		r = publication_say(chat, say.target, body, len, flags);
@@ -621,8 +637,9 @@ PUBLIC int chat_flush(struct chat *chat, int timeout_ms)
 	unsigned n_refused;
 	int r;
 
-	if (chat->state == SESSION_ENDED)
-		return session_ended(chat);
+	r = chat_check(chat);
+	if (r)
+		return r;
 	r = outbox_mark(&chat->outbox);
 	if (r)
 		return session_fail(chat, r, "%s", strerror(-r));
@@ -642,6 +659,8 @@ PUBLIC int chat_flush(struct chat *chat, int timeout_ms)
 
 PUBLIC int chat_fd(struct chat *chat)
 {
+	if (!origin_is_here(&chat->origin))
+		return session_is_foreign(chat);
 	chat->is_polled = true;
 	fast_poll(chat);
 	session_settle(chat);
@@ -675,6 +694,8 @@ PUBLIC int chat_receive(struct chat *chat, struct chat_event *ret_event, int tim
 {
 	uint64_t deadline = 0;
 
+	if (!origin_is_here(&chat->origin))
+		return session_is_foreign(chat);
 	/* most that comes through rings is at hand already */
 	if (chat->fast.n_subscriptions == 1 && chat->fast.n_turns < RINGS_TURN_MAX &&
 		!chat->fast.is_unrung && outbox_unsent(&chat->outbox) == 0 &&
@@ -694,6 +715,8 @@ PUBLIC int chat_receive(struct chat *chat, struct chat_event *ret_event, int tim
 			session_settle(chat);
 			return 1;
 		}
+		if (!origin_is_here(&chat->origin))
+			return session_is_foreign(chat);
 		if (chat->state == SESSION_ENDED)
 			return session_ended(chat);
 		if (timeout_ms == 0) {

@@ -10,6 +10,10 @@
  * Every function returns 0 or more when it did what it says, and a negative
  * errno when it did not; chat_error() then says it in words. A struct chat is
  * used by one thread at a time. Nothing here prints, exits, or touches signals.
+ *
+ * After fork(2) a chat is the parent's: in the child every function returns -ECHILD,
+ * except that chat_close() frees what the child has of it and the parent notices nothing.
+ * The child may open a chat of its own.
  */
 #ifndef CHAT_H
 #define CHAT_H
@@ -49,7 +53,7 @@ struct chat_config {
 int chat_open(struct chat **ret_chat, const struct chat_config *config);
 
 /* Close at once; what was not acknowledged may or may not have arrived. Takes
- * NULL. Returns NULL. */
+ * NULL. Returns NULL. In a child of fork(2) the parent's session goes on. */
 struct chat *chat_close(struct chat *chat);
 
 /* What the last call that failed has to say: one line, never NULL. */
@@ -59,7 +63,7 @@ const char *chat_error(const struct chat *chat);
 const char *chat_socket(const struct chat *chat);
 const char *chat_name(const struct chat *chat);
 
-/* True when a session is established now. */
+/* True when a session is established now; false in a child of fork(2). */
 bool chat_is_up(const struct chat *chat);
 
 /* Where to start reading. */
@@ -155,7 +159,7 @@ int chat_receive(struct chat *chat, struct chat_event *ret_event, int timeout_ms
 
 /* A descriptor that polls readable when chat_receive(..., 0) has something to do.
  * It stays the same for the life of the chat. Receiving until 0 before polling
- * again is the cheap way, not a duty. */
+ * again is the cheap way, not a duty. Error: -ECHILD. */
 int chat_fd(struct chat *chat);
 
 /* One row of an answer: LEN bytes at ROW, borrowed. Must not call with this chat. */

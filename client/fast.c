@@ -48,6 +48,28 @@ void fast_deinit(struct chat *chat)
 	sealed_close(&fast->control);
 }
 
+/* Memory that this process made is not mapped in a child, where another mapping may have
+ * its place: only the descriptor is there. */
+static void fast_abandon_memory(struct sealed *made)
+{
+	made->at = NULL;
+	sealed_close_fd(made);
+}
+
+void fast_abandon(struct chat *chat)
+{
+	struct fast *fast = &chat->fast;
+
+	for (unsigned i = 0; i < fast->n_publications; i++) {
+		if (!fast->publications[i].memory.at)
+			continue;
+		publication_drop_wakers(&fast->publications[i]);
+		fast_abandon_memory(&fast->publications[i].memory);
+	}
+	fast_abandon_memory(&fast->sleeper.page);
+	fast_deinit(chat);
+}
+
 bool fast_want(struct chat *chat)
 {
 	struct fast *fast = &chat->fast;

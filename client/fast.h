@@ -55,6 +55,9 @@ struct fast {
 void fast_init(struct fast *fast);
 void fast_deinit(struct chat *chat);
 
+/* The same in a child of fork(2): what the parent goes on using stays as it is. */
+void fast_abandon(struct chat *chat);
+
 /* The page of this connection, or NULL. */
 static inline const struct control_page *fast_page(const struct fast *fast)
 {

@@ -67,7 +67,7 @@ static struct publication *publication_open(
 	return publication;
 }
 
-static void publication_drop_wakers(struct publication *publication)
+void publication_drop_wakers(struct publication *publication)
 {
 	while (publication->n_wakers > 0)
 		waker_close(&publication->wakers[--publication->n_wakers].waker);

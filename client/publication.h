@@ -64,6 +64,9 @@ bool publication_is_revoked(const struct chat *chat, struct publication *publica
 
 void publication_close(struct publication *publication);
 
+/* Nobody is to be woken any more. */
+void publication_drop_wakers(struct publication *publication);
+
 /* Was the last message said through the ring of TARGET? */
 static inline bool publication_is_at_hand(const struct publication *last, struct text target)
 {

@@ -41,6 +41,12 @@ int session_ended(struct chat *chat)
 	return session_fail(chat, chat->end_error, "%s", chat->end_text);
 }
 
+int session_is_foreign(struct chat *chat)
+{
+	return session_fail(chat, -ECHILD,
+		"the chat belongs to the parent process; open another one in this process");
+}
+
 int session_refused(struct chat *chat)
 {
 	size_t len = strcspn(chat->answer, " ");
@@ -604,6 +610,8 @@ int session_await(struct chat *chat, bool (*is_done)(struct chat *chat, void *ar
 {
 	session_scan_rest(chat);
 	for (unsigned n = 1;; n++) {
+		if (!origin_is_here(&chat->origin))
+			return session_is_foreign(chat);
 		session_tick(chat);
 		session_push(chat);
 		if (is_done(chat, argument))

@@ -19,6 +19,7 @@
 #include "client/inbox.h"
 #include "client/link.h"
 #include "client/message.h"
+#include "client/origin.h"
 #include "client/outbox.h"
 #include "protocol/base.h"
 #include "protocol/frame.h"
@@ -54,6 +55,7 @@ struct farewell {
 };
 
 struct chat {
+	struct origin origin;
 	enum session_state state;
 	bool is_opening; /* within chat_open(): no events */
 	bool wants_direct;
@@ -156,7 +158,8 @@ void session_listen(struct chat *chat);
 /* The same, and send what can be sent. */
 void session_poll(struct chat *chat);
 
-/* The same until IS_DONE, or DEADLINE_NS. Returns 0, -ETIMEDOUT or end_error. */
+/* The same until IS_DONE, or DEADLINE_NS. Returns 0, -ETIMEDOUT, end_error, or -ECHILD
+ * when a function of the program that was called meanwhile forked. */
 int session_await(struct chat *chat, bool (*is_done)(struct chat *chat, void *argument),
 	void *argument, uint64_t deadline_ns);
 
@@ -176,6 +179,9 @@ void session_drop_fd(int fd);
 
 /* end_error, with its text. */
 int session_ended(struct chat *chat);
+
+/* -ECHILD, with its text. */
+int session_is_foreign(struct chat *chat);
 
 /* 1, with the text of the answer "CODE text". */
 int session_refused(struct chat *chat);

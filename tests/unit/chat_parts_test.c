@@ -1,4 +1,4 @@
-/* chat_parts_test.c - the pure parts of libchat: messages, outbox, publishers seen. */
+/* chat_parts_test.c - the parts of libchat: messages, outbox, publishers seen, origin. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -9,8 +9,11 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #include "client/message.h"
+#include "client/origin.h"
 #include "client/outbox.h"
 #include "client/seen.h"
 #include "protocol/base.h"
@@ -202,6 +205,27 @@ static void test_message(void **state)
 	}
 }
 
+/* With the page that the kernel wipes, and without it. */
+static void test_origin(void **state)
+{
+	struct origin marked, unmarked;
+	int status;
+	pid_t pid;
+
+	origin_init(&marked);
+	origin_init(&unmarked);
+	origin_deinit(&unmarked);
+	assert_null(unmarked.mark);
+	assert_true(origin_is_here(&marked) && origin_is_here(&unmarked));
+	pid = fork();
+	if (pid == 0)
+		_exit(origin_is_here(&marked) || origin_is_here(&unmarked));
+	assert_int_equal(waitpid(pid, &status, 0), pid);
+	assert_int_equal(status, 0);
+	assert_true(origin_is_here(&marked) && origin_is_here(&unmarked));
+	origin_deinit(&marked);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -210,6 +234,7 @@ int main(void)
 		cmocka_unit_test(test_message),
 		cmocka_unit_test(test_message_memo),
 		cmocka_unit_test(test_message_run),
+		cmocka_unit_test(test_origin),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
