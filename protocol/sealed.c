@@ -21,6 +21,9 @@
 #define TMPFS_MAGIC 0x01021994 /* statfs(2) */
 #endif
 
+/* A file can have a huge page, which is larger than it. */
+#define SLACK_LEN (4 << 20)
+
 /* What the kernel calls "no executable memory", and old ones do not know. */
 #ifndef MFD_NOEXEC_SEAL
 #define MFD_NOEXEC_SEAL 0x0008U
@@ -122,6 +125,9 @@ int sealed_map(struct sealed *ret_sealed, int fd, uid_t owner, size_t len_min, s
 	if (statbuf.st_uid != owner)
 		return -EOWNERDEAD;
 	if (statbuf.st_size < (off_t)len_min || statbuf.st_size > (off_t)len_max)
+		return -EFBIG;
+	/* what lies behind its end would be freed by the process that lets go of it last */
+	if (statbuf.st_blocks * 512 > statbuf.st_size + SLACK_LEN)
 		return -EFBIG;
 	if (!sealed_is_whole(fd, statbuf.st_size))
 		return -ENODATA;
