@@ -25,8 +25,8 @@ int sealed_create(struct sealed *ret_sealed, const char *name, size_t len);
 
 /* Map what was passed by another process, after a look at it. FD is consumed on success.
  * Errors: -EPERM it is not sealed like this, or can be written to; -EOWNERDEAD it does not
- * belong to OWNER; -EFBIG it has not between LEN_MIN and LEN_MAX bytes; -ENODATA not all of
- * it is there; others of fstat(2) and mmap(2). */
+ * belong to OWNER; -EFBIG it has not between LEN_MIN and LEN_MAX bytes, or holds more memory than
+ * that; -ENODATA not all of it is there; others of fstat(2) and mmap(2). */
 int sealed_map(struct sealed *ret_sealed, int fd, uid_t owner, size_t len_min, size_t len_max);
 
 /* Have all of its pages mapped before they are needed, where the kernel can (Linux 5.14). */
