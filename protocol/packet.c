@@ -5,6 +5,10 @@
 #include <string.h>
 #include <unistd.h>
 
+#ifndef SO_PASSRIGHTS
+#define SO_PASSRIGHTS 83 /* unix(7); headers older than Linux 6.16 do not have it */
+#endif
+
 int packet_address(const char *path, struct sockaddr_un *ret_address, socklen_t *ret_len)
 {
 	size_t len = strlen(path);
@@ -154,6 +158,85 @@ static int packet_read_fds(int fd, char *buffer, size_t size, int flags, size_t 
 	if (r != PACKET_E_CLOSED)
 		*ret_len = len;
 	return r;
+}
+
+int packet_allow_rights(int fd, bool are_allowed)
+{
+	int value = are_allowed;
+
+	return setsockopt(fd, SOL_SOCKET, SO_PASSRIGHTS, &value, sizeof value) < 0 ? -errno : 0;
+}
+
+int packet_receive_rights(int fd, char *buffer, size_t size, bool is_tight, size_t *ret_len,
+	int ret_fds[static PACKET_RIGHTS_MAX], size_t *ret_n_fds)
+{
+	union {
+		struct cmsghdr header;
+		char bytes[CMSG_SPACE(PACKET_RIGHTS_MAX * sizeof(int))];
+	} control;
+	struct msghdr msg = { .msg_control = control.bytes,
+		.msg_controllen =
+			is_tight ? CMSG_SPACE(PACKET_FDS_MAX * sizeof(int)) : sizeof control };
+	struct cmsghdr *header;
+	size_t n = 0, len = 0;
+	int r = packet_read(fd, buffer, size, is_tight ? MSG_PEEK : 0, &msg, &len);
+
+	if (r < 0)
+		return r;
+	header = CMSG_FIRSTHDR(&msg);
+	if (header && header->cmsg_level == SOL_SOCKET && header->cmsg_type == SCM_RIGHTS) {
+		n = (header->cmsg_len - CMSG_LEN(0)) / sizeof(int);
+		memcpy(ret_fds, CMSG_DATA(header), n * sizeof(int));
+	}
+	*ret_n_fds = n;
+	if (msg.msg_flags & MSG_CTRUNC)
+		return PACKET_E_DESCRIPTOR;
+	/* the copies are ours: what the kernel releases now is not the last of anything */
+	if (is_tight)
+		packet_drop(fd);
+	r = packet_outcome(&msg, len);
+	if (r != PACKET_E_CLOSED)
+		*ret_len = len;
+	return r;
+}
+
+/* Is there a packet, and may it be thrown away? Credentials come with each, so one of length 0 is
+ * not taken for the end. Returns 0, PACKET_E_CLOSED when there is none, PACKET_E_DESCRIPTOR,
+ * or -errno. */
+static int packet_probe(int fd)
+{
+	union {
+		struct cmsghdr header;
+		char bytes[CMSG_SPACE(sizeof(struct ucred))];
+	} control;
+	struct msghdr msg = { .msg_control = control.bytes, .msg_controllen = sizeof control };
+	size_t len;
+	int r = packet_read(fd, NULL, 0, MSG_PEEK, &msg, &len);
+
+	if (r < 0)
+		return r;
+	if (msg.msg_flags & MSG_CTRUNC)
+		return PACKET_E_DESCRIPTOR;
+	return CMSG_FIRSTHDR(&msg) ? 0 : PACKET_E_CLOSED;
+}
+
+int packet_drain(int fd, unsigned n_max)
+{
+	const int on = 1;
+	int r;
+
+	if (setsockopt(fd, SOL_SOCKET, SO_PASSCRED, &on, sizeof on) < 0)
+		return -errno;
+	for (;;) {
+		r = packet_probe(fd);
+		if (r == PACKET_E_CLOSED)
+			return 0;
+		if (r)
+			return r;
+		if (n_max-- == 0)
+			return -EAGAIN;
+		packet_drop(fd);
+	}
 }
 
 int packet_receive(int fd, char *buffer, size_t size, size_t *ret_len)

@@ -52,6 +52,27 @@ int packet_send_fds(
 int packet_receive_fds(int fd, char *buffer, size_t size, size_t *ret_len,
 	int ret_fds[static PACKET_FDS_MAX], size_t *ret_n_fds);
 
+/* The most descriptors that the kernel lets one packet carry. */
+#define PACKET_RIGHTS_MAX 253
+
+/* Let packets with descriptors come to FD, or not: then their sender gets -EPERM. A listener hands
+ * this on to the sockets that it accepts. Returns 0, or -errno: Linux before 6.16 lets them
+ * come always. */
+int packet_allow_rights(int fd, bool are_allowed);
+
+/* Receive a packet of a stranger, and every descriptor of it, whatever the outcome: the kernel
+ * would release what does not fit, and that can block. RET_FDS become the caller's, close-on-exec.
+ * With IS_TIGHT this process has no room for so many: of more than PACKET_FDS_MAX, or of more than
+ * are left, some are copied, the outcome is PACKET_E_DESCRIPTOR, and the packet stays in the
+ * socket. */
+int packet_receive_rights(int fd, char *buffer, size_t size, bool is_tight, size_t *ret_len,
+	int ret_fds[static PACKET_RIGHTS_MAX], size_t *ret_n_fds);
+
+/* Throw away up to N_MAX packets that wait in FD, which was shut down for reading. Returns 0 when
+ * it is empty, -EAGAIN when more wait, PACKET_E_DESCRIPTOR when the next one has
+ * descriptors. */
+int packet_drain(int fd, unsigned n_max);
+
 int packet_peek_fds(int fd, char *buffer, size_t size, size_t *ret_len,
 	int ret_fds[static PACKET_FDS_MAX], size_t *ret_n_fds);
 

@@ -314,7 +314,7 @@ static void test_buffer(void **state)
 	packet_set_buffer(-1, 1); /* nothing to say */
 }
 
-static void send_descriptors(int fd, size_t n, const char *data)
+static ssize_t try_send_descriptors(int fd, size_t n, const char *data)
 {
 	union {
 		char bytes[CMSG_SPACE(8 * sizeof(int))];
@@ -335,7 +335,12 @@ static void send_descriptors(int fd, size_t n, const char *data)
 	cmsg->cmsg_type = SCM_RIGHTS;
 	cmsg->cmsg_len = CMSG_LEN(n * sizeof(int));
 	memcpy(CMSG_DATA(cmsg), fds, n * sizeof(int));
-	assert_int_equal(sendmsg(fd, &msg, 0), strlen(data));
+	return sendmsg(fd, &msg, MSG_NOSIGNAL);
+}
+
+static void send_descriptors(int fd, size_t n, const char *data)
+{
+	assert_int_equal(try_send_descriptors(fd, n, data), strlen(data));
 }
 
 /* Descriptors that nobody asked for are told, and never installed. */
@@ -359,6 +364,97 @@ static void test_descriptors_are_refused(void **state)
 	assert_int_equal(len, 4);
 }
 
+/* All that a packet carries is the caller's, also of one without bytes. */
+static void test_rights(void **state)
+{
+	static const struct {
+		size_t n;
+		bool is_tight;
+		const char *data;
+		int outcome;
+		size_t n_received;
+		bool stays;
+	} table[] = {
+		{ 0, false, "PING", 0, 0, false },
+		{ 8, false, "PING", 0, 8, false },
+		{ 8, false, "longer than that", PACKET_E_TRUNCATED, 8, false },
+		{ 8, false, "", PACKET_E_CLOSED, 8, false },
+		{ 0, true, "PING", 0, 0, false },
+		{ 2, true, "PING", 0, 2, false },
+		{ 2, true, "", PACKET_E_CLOSED, 2, false },
+		{ 8, true, "PING", PACKET_E_DESCRIPTOR, 2, true },
+	};
+	char buffer[8];
+	size_t len, n;
+
+	for (size_t i = 0; i < ARRAY_LEN(table); i++) {
+		_cleanup_(pair_close) struct pair pair = pair_open();
+		int before = open_descriptors(), fds[PACKET_RIGHTS_MAX];
+
+		if (table[i].n > 0)
+			send_descriptors(pair.a, table[i].n, table[i].data);
+		else
+			send_bytes(pair.a, table[i].data, strlen(table[i].data));
+		assert_int_equal(packet_receive_rights(pair.b, buffer, sizeof buffer,
+					 table[i].is_tight, &len, fds, &n),
+			table[i].outcome);
+		assert_int_equal(n, table[i].n_received);
+		assert_int_equal(open_descriptors(), before + (int)n);
+		while (n > 0)
+			close(fds[--n]);
+		assert_int_equal(packet_receive(pair.b, buffer, sizeof buffer, &len),
+			table[i].stays ? PACKET_E_DESCRIPTOR : -EAGAIN);
+	}
+}
+
+static void test_drain(void **state)
+{
+	static const struct {
+		const char *data[3];
+		size_t n, n_descriptors; /* of the last one */
+		int outcome;
+	} table[] = {
+		{ { NULL }, 0, 0, 0 },
+		{ { "one", "two" }, 2, 0, 0 },
+		{ { "one", "two", "three" }, 3, 0, -EAGAIN },
+		{ { "" }, 1, 0, 0 },
+		{ { "", "two" }, 2, 1, PACKET_E_DESCRIPTOR },
+		{ { "one", "" }, 2, 1, PACKET_E_DESCRIPTOR },
+	};
+
+	for (size_t i = 0; i < ARRAY_LEN(table); i++) {
+		_cleanup_(pair_close) struct pair pair = pair_open();
+		int before;
+
+		for (size_t k = 0; k < table[i].n; k++)
+			if (k + 1 == table[i].n && table[i].n_descriptors > 0)
+				send_descriptors(pair.a, table[i].n_descriptors, table[i].data[k]);
+			else
+				send_bytes(pair.a, table[i].data[k], strlen(table[i].data[k]));
+		assert_int_equal(shutdown(pair.b, SHUT_RD), 0);
+		before = open_descriptors();
+		assert_int_equal(packet_drain(pair.b, 2), table[i].outcome);
+		assert_int_equal(packet_drain(pair.b, 2),
+			table[i].n_descriptors > 0 ? PACKET_E_DESCRIPTOR : 0);
+		assert_int_equal(open_descriptors(), before);
+		assert_int_equal(send_bytes(pair.a, "more", 4), -EPIPE);
+	}
+}
+
+/* Where the kernel can refuse descriptors, their sender is told. */
+static void test_rights_are_refused(void **state)
+{
+	_cleanup_(pair_close) struct pair pair = pair_open();
+
+	if (packet_allow_rights(pair.b, false) < 0)
+		skip(); /* Linux before 6.16 */
+	errno = 0;
+	assert_int_equal(try_send_descriptors(pair.a, 1, "PING"), -1);
+	assert_int_equal(errno, EPERM);
+	assert_int_equal(packet_allow_rights(pair.b, true), 0);
+	send_descriptors(pair.a, 1, "PING");
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -375,6 +471,9 @@ int main(void)
 		cmocka_unit_test(test_never_fits),
 		cmocka_unit_test(test_buffer),
 		cmocka_unit_test(test_descriptors_are_refused),
+		cmocka_unit_test(test_rights),
+		cmocka_unit_test(test_drain),
+		cmocka_unit_test(test_rights_are_refused),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
