@@ -205,6 +205,7 @@ PUBLIC struct chat *chat_close(struct chat *chat)
 	if (origin_is_here(&chat->origin)) {
 		fast_ring(chat);
 		fast_deinit(chat);
+		link_close(&chat->link);
 	} else {
 		fast_abandon(chat);
 	}

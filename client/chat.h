@@ -9,7 +9,8 @@
  *
  * Every function returns 0 or more when it did what it says, and a negative
  * errno when it did not; chat_error() then says it in words. A struct chat is
- * used by one thread at a time. Nothing here prints, exits, or touches signals.
+ * used by one thread at a time. Nothing here prints, exits, or touches signals, or waits
+ * for the close of a descriptor that the broker passed.
  *
  * After fork(2) a chat is the parent's: in the child every function returns -ECHILD,
  * except that chat_close() frees what the child has of it and the parent notices nothing.

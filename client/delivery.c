@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "client/message.h"
+#include "client/passed.h"
 #include "client/target.h"
 #include "protocol/number.h"
 
@@ -233,7 +234,7 @@ static int deliver_ring(struct chat *chat, const struct frame *frame, struct cha
 		return subscription_deliver(chat, frame, cursor, ret_event) ? DELIVERY_E_EVENT
 									    : DELIVERY_E_NONE;
 	/* it is joined again, or not any more: then so is the ring */
-	session_drop_fd(session_take_fd(chat));
+	passed_close(session_take_fd(chat));
 	subscription_confirm(chat, true);
 	return DELIVERY_E_NONE;
 }

@@ -8,6 +8,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "client/passed.h"
 #include "client/session.h"
 #include "protocol/number.h"
 #include "protocol/shared.h"
@@ -214,6 +215,15 @@ static int fast_send_bells(struct chat *chat)
 	return r;
 }
 
+/* No fast path now, so nothing of what was put would be taken. */
+static void fast_spill(struct fast *fast)
+{
+	for (unsigned i = 0; i < fast->n_publications; i++)
+		if (fast->publications[i].memory.at &&
+			fast->publications[i].state != PUBLICATION_SPILLED)
+			publication_spill(&fast->publications[i], 0);
+}
+
 void fast_push(struct chat *chat)
 {
 	struct fast *fast = &chat->fast;
@@ -221,8 +231,11 @@ void fast_push(struct chat *chat)
 
 	if (!fast->is_wanted || chat->state < SESSION_RESUMING || chat->state > SESSION_UP)
 		return;
-	if (!fast->is_asked) {
-		chat->link.takes_fds = true;
+	if (!fast->is_asked && fast->is_barred) {
+		fast->is_asked = fast->is_refused = true;
+		fast_spill(fast);
+	} else if (!fast->is_asked) {
+		link_take_fds(&chat->link);
 		r = fast_send(chat, "#f FAST", NULL, 0);
 		fast->is_asked = r == 0;
 	}
@@ -261,15 +274,6 @@ void fast_drain(struct chat *chat)
 
 /* ---- what arrives ---- */
 
-/* No fast path now, so nothing of what was put would be taken. */
-static void fast_spill(struct fast *fast)
-{
-	for (unsigned i = 0; i < fast->n_publications; i++)
-		if (fast->publications[i].memory.at &&
-			fast->publications[i].state != PUBLICATION_SPILLED)
-			publication_spill(&fast->publications[i], 0);
-}
-
 /* A place to sleep that can be polled. */
 static void fast_make_sleeper(struct chat *chat)
 {
@@ -302,13 +306,13 @@ static void arrive_page(struct chat *chat, const struct frame *frame)
 	int fd = session_take_arrived_fd(chat);
 
 	if (fast->control.at) { /* gates point into it */
-		session_drop_fd(fd);
+		passed_close(fd);
 		session_lose(chat, "the broker passed a second page");
 		return;
 	}
 	if (fd < 0 || sealed_map(&fast->control, fd, chat->broker_uid, sizeof(struct control_page),
 			      sizeof(struct control_page)) < 0) {
-		session_drop_fd(fd);
+		passed_close(fd);
 		fast->n_refusals++;
 		fast->is_refused = true;
 		fast_spill(fast);
@@ -361,8 +365,8 @@ static void arrive_sleeper(struct chat *chat, const struct frame *frame)
 	r = fast_may_open(chat, name) ? waker_open(&waker, name)
 				      : waker_take(&waker, fd, page_fd, chat->uid);
 	if (r < 0) {
-		session_drop_fd(fd);
-		session_drop_fd(page_fd);
+		passed_close(fd);
+		passed_close(page_fd);
 	}
 	if (r == 0 && publication && publication_add_waker(publication, reader, &waker)) {
 		chat->fast.n_tooks++;

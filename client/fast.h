@@ -21,6 +21,7 @@ struct frame;
 
 struct fast {
 	bool is_off;       /* CHAT_NO_SHM, or there was no memory */
+	bool is_barred;    /* no descriptors were left: it is not asked for on a new connection */
 	bool is_wanted;    /* somebody asked for it */
 	bool is_asked;     /* FAST was sent, on this connection */
 	bool is_refused;   /* and refused */

@@ -3,8 +3,8 @@
 
 #include <errno.h>
 #include <stdlib.h>
-#include <unistd.h>
 
+#include "client/passed.h"
 #include "protocol/base.h"
 #include "protocol/record.h"
 
@@ -19,7 +19,7 @@ int inbox_init(struct inbox *inbox)
 static void item_free(struct item *item)
 {
 	while (item->n_fds > 0)
-		close(item->fds[--item->n_fds]);
+		passed_close(item->fds[--item->n_fds]);
 	free(item->data);
 	*item = (struct item){ 0 };
 }
@@ -149,8 +149,14 @@ void inbox_attach(struct inbox *inbox, const int *fds, size_t n_fds)
 {
 	struct item *item = inbox_newest(inbox, 0);
 
+	if (inbox->n_fds + n_fds > INBOX_FDS_MAX) {
+		for (size_t i = 0; i < n_fds; i++)
+			passed_close(fds[i]);
+		return;
+	}
 	memcpy(item->fds, fds, n_fds * sizeof *fds);
 	item->n_fds = n_fds;
+	inbox->n_fds += n_fds;
 }
 
 int inbox_store(struct inbox *inbox, const char *packet, size_t len)
@@ -224,6 +230,7 @@ bool inbox_take(struct inbox *inbox)
 	inbox->n_items--;
 	inbox->stored_len -= inbox->held.len + sizeof(struct item);
 	inbox->n_downs -= inbox->held.kind == ITEM_DOWN;
+	inbox->n_fds -= inbox->held.n_fds;
 	if (inbox->held.kind == ITEM_PACKET) {
 		inbox->has_arrived = true;
 		inbox_walk(inbox, inbox->held.data, inbox->held.len);

@@ -17,6 +17,10 @@
 
 #define INBOX_LEN_MAX (8 * 1024 * 1024)
 
+/* Descriptors that stored packets hold. A broker waits until one is confirmed before it passes
+ * the next. */
+#define INBOX_FDS_MAX 64
+
 enum item_kind {
 	ITEM_PACKET,
 	ITEM_DOWN,
@@ -45,6 +49,7 @@ struct inbox {
 	struct item *items; /* FIFO, in a ring of SIZE */
 	size_t first, n_items, size;
 	size_t stored_len;
+	size_t n_fds;     /* of the items */
 	unsigned n_downs; /* of these: a packet before one is of a connection that is gone */
 	bool is_dropping;
 };
@@ -94,7 +99,8 @@ int inbox_store_beyond(struct inbox *inbox, const char *packet, size_t len);
 /* The packet being walked came with these, which are the inbox' until the next is taken. */
 void inbox_hold_fds(struct inbox *inbox, const int *fds, size_t n_fds);
 
-/* The newest item is a packet that came with these descriptors, which are its from now on. */
+/* The newest item is a packet that came with these descriptors, which are its from now on;
+ * beyond INBOX_FDS_MAX they are closed. */
 void inbox_attach(struct inbox *inbox, const int *fds, size_t n_fds);
 
 /* Keep what happened to the connection. 0 or -ENOMEM. */

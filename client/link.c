@@ -5,9 +5,15 @@
 #include <limits.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
+#include <sys/socket.h>
 #include <sys/timerfd.h>
 #include <time.h>
 #include <unistd.h>
+
+#include "client/passed.h"
+
+/* Packets that are thrown away one by one when the connection is closed. */
+#define DRAIN_MAX 16384
 
 #define NS_PER_S  1000000000u
 #define NS_PER_MS 1000000u
@@ -69,12 +75,23 @@ void link_deinit(struct link *link)
 	descriptor_close(&link->epoll);
 }
 
+/* Closing a socket releases what is still queued in it, descriptors included: where there may
+ * be some, nothing more is let in, and what is there is looked at first. */
+static void close_socket(int fd, bool may_get_fds)
+{
+	if (may_get_fds && (shutdown(fd, SHUT_RDWR) < 0 || packet_drain(fd, DRAIN_MAX)))
+		passed_close_any(&fd, 1);
+	else
+		close(fd);
+}
+
 int link_connect(struct link *link, const char *path, uid_t *ret_uid)
 {
 	struct sockaddr_un address;
 	socklen_t len;
 	gid_t gid;
 	pid_t pid;
+	bool may_get_fds;
 	int fd, r;
 
 	r = packet_address(path, &address, &len);
@@ -83,6 +100,7 @@ int link_connect(struct link *link, const char *path, uid_t *ret_uid)
 	fd = packet_socket();
 	if (fd < 0)
 		return fd;
+	may_get_fds = packet_allow_rights(fd, false) < 0;
 	packet_set_buffer(fd, link->send_buffer);
 	if (connect(fd, (const struct sockaddr *)&address, len) < 0)
 		r = -errno;
@@ -91,10 +109,11 @@ int link_connect(struct link *link, const char *path, uid_t *ret_uid)
 	if (!r)
 		r = link_watch(link, fd);
 	if (r) {
-		close(fd);
+		close_socket(fd, may_get_fds);
 		return r;
 	}
 	link->socket = fd;
+	link->may_get_fds = may_get_fds;
 	link->is_blocked = false;
 	link->is_deaf = false;
 	return 0;
@@ -102,7 +121,13 @@ int link_connect(struct link *link, const char *path, uid_t *ret_uid)
 
 void link_close(struct link *link)
 {
-	descriptor_close(&link->socket); /* which takes it out of the epoll set */
+	if (!link_is_open(link))
+		return;
+	/* the thread that may close it would leave it in the set for a while */
+	(void)epoll_ctl(link->epoll, EPOLL_CTL_DEL, link->socket, NULL);
+	close_socket(link->socket, link->may_get_fds);
+	link->socket = -1;
+	link->takes_fds = link->may_get_fds = false;
 	link->has_peeked = false;
 	link->is_blocked = false;
 	link->is_deaf = false;
@@ -154,8 +179,9 @@ static int link_outcome(const struct link *link, int r)
 	case PACKET_E_CLOSED:
 		return LINK_E_CLOSED;
 	case PACKET_E_TRUNCATED:
-	case PACKET_E_DESCRIPTOR:
 		return LINK_E_JUNK;
+	case PACKET_E_DESCRIPTOR:
+		return LINK_E_PASSED;
 	case -EAGAIN:
 		return link->is_deaf ? LINK_E_CLOSED : -EAGAIN;
 	default:
@@ -173,17 +199,54 @@ static void link_drop_peeked(struct link *link)
 void link_drop_fds(struct link *link)
 {
 	while (link->n_fds > 0)
-		close(link->fds[--link->n_fds]);
+		passed_close(link->fds[--link->n_fds]);
+}
+
+void link_take_fds(struct link *link)
+{
+	(void)packet_allow_rights(
+		link->socket, true); /* where there is nothing to allow, they come */
+	link->takes_fds = link->may_get_fds = true;
+}
+
+/* Of another kind than the protocol has: it is as if the descriptor had not come. Returns
+ * false when it could not be closed. */
+static bool link_keep_fd(struct link *link, int fd)
+{
+	bool is_expected = passed_is_expected(fd);
+
+	link->fds[link->n_fds++] = is_expected ? fd : -1;
+	return is_expected || passed_close_any(&fd, 1);
+}
+
+/* A packet that may come with descriptors. All of them are taken before the packet goes: the
+ * kernel releases what it cannot hand over, on this thread. */
+static int link_receive_fds(struct link *link, char *buffer, size_t size, size_t *ret_len)
+{
+	int fds[PACKET_RIGHTS_MAX], r;
+	size_t n_fds = 0;
+
+	r = packet_receive_rights(link->socket, buffer, size, true, ret_len, fds, &n_fds);
+	if (r == PACKET_E_DESCRIPTOR || (n_fds > 0 && !link->takes_fds)) {
+		(void)passed_close_any(fds, n_fds);
+		/* so many were copied as a packet may have: it had more */
+		return link->takes_fds && n_fds < PACKET_FDS_MAX ? LINK_E_NO_FDS : LINK_E_PASSED;
+	}
+	for (size_t i = 0; i < n_fds; i++)
+		if (!link_keep_fd(link, fds[i])) {
+			(void)passed_close_any(fds + i + 1, n_fds - i - 1);
+			return LINK_E_PASSED;
+		}
+	return link_outcome(link, r);
 }
 
 int link_receive(struct link *link, char *buffer, size_t size, size_t *ret_len)
 {
 	link_drop_peeked(link);
 	link_drop_fds(link);
-	if (!link->takes_fds)
-		return link_outcome(link, packet_receive(link->socket, buffer, size, ret_len));
-	return link_outcome(link,
-		packet_receive_fds(link->socket, buffer, size, ret_len, link->fds, &link->n_fds));
+	if (link->may_get_fds)
+		return link_receive_fds(link, buffer, size, ret_len);
+	return link_outcome(link, packet_receive(link->socket, buffer, size, ret_len));
 }
 
 int link_peek(struct link *link, char *buffer, size_t size, size_t *ret_len)
@@ -192,10 +255,9 @@ int link_peek(struct link *link, char *buffer, size_t size, size_t *ret_len)
 
 	link_drop_peeked(link);
 	link_drop_fds(link);
-	/* a packet that is dropped later takes other descriptors along than those peeked at */
-	r = link->takes_fds
-		    ? packet_peek_fds(link->socket, buffer, size, ret_len, link->fds, &link->n_fds)
-		    : packet_peek(link->socket, buffer, size, ret_len);
+	r = packet_peek(link->socket, buffer, size, ret_len);
+	if (r == PACKET_E_DESCRIPTOR)
+		return link_receive_fds(link, buffer, size, ret_len);
 	link->has_peeked = r == 0;
 	return link_outcome(link, r);
 }

@@ -23,8 +23,10 @@ struct link {
 	bool is_awake;
 	bool is_blocked;         /* the socket was full; EPOLLOUT is asked for */
 	bool is_deaf;            /* the other end does not read any more */
-	bool takes_fds;          /* descriptors may come */
-	int fds[PACKET_FDS_MAX]; /* that came with the last packet; owned until it takes them */
+	bool takes_fds;          /* descriptors were asked for */
+	bool may_get_fds;        /* or cannot be prevented: Linux before 6.16 */
+	int fds[PACKET_FDS_MAX]; /* that came with the last packet; owned until it takes them;
+				    -1: one that was of no use */
 	size_t n_fds;
 };
 
@@ -47,6 +49,7 @@ void link_deinit(struct link *link);
 /* Connect to PATH, at once or not at all. On success RET_UID is the broker's user.
  * Errors: -ECONNREFUSED, -ENOENT nobody there; -EAGAIN its backlog is full; others. */
 int link_connect(struct link *link, const char *path, uid_t *ret_uid);
+/* Never waits for what the broker passed. Not in a child of fork(2): it shuts down. */
 void link_close(struct link *link);
 
 static inline bool link_is_open(const struct link *link)
@@ -61,15 +64,21 @@ int link_send(struct link *link, const struct iovec *parts, size_t n_parts);
 
 enum {
 	LINK_E_CLOSED = 1,
-	LINK_E_JUNK, /* too long, or with a descriptor */
+	LINK_E_JUNK,   /* too long */
+	LINK_E_PASSED, /* with descriptors that nobody asked for */
+	LINK_E_NO_FDS, /* with descriptors for which this process has no numbers left */
 };
+
+/* Let descriptors come on this connection: before they are asked for. */
+void link_take_fds(struct link *link);
 
 /* Receive one packet of at most SIZE bytes.
  * Returns 0, -EAGAIN, an outcome above, or another error. */
 int link_receive(struct link *link, char *buffer, size_t size, size_t *ret_len);
 
-/* The same, and the epoll descriptor stays readable until the next packet is asked for:
- * who polls it comes back for the rest of this one. Cheaper than link_set_awake(). */
+/* The same, and unless the packet came with descriptors, the epoll descriptor stays readable
+ * until the next packet is asked for: who polls it comes back for the rest of this one.
+ * Cheaper than link_set_awake(). */
 int link_peek(struct link *link, char *buffer, size_t size, size_t *ret_len);
 
 /* Close the descriptors that came and were not taken. */

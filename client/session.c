@@ -405,14 +405,28 @@ void session_forget(struct chat *chat, struct cursor *cursor)
 
 /* ---- receiving ---- */
 
-/* Why a connection is lost, by the outcome of link_receive(). */
-static const char *loss_text(int r)
+/* The connection is lost, by the outcome R of link_receive(). */
+static void session_lose_link(struct chat *chat, int r)
 {
-	if (r == LINK_E_CLOSED)
-		return "the broker closed the connection";
-	if (r == LINK_E_JUNK)
-		return "the broker sent what is no packet of the protocol";
-	return strerror(-r);
+	switch (r) {
+	case LINK_E_CLOSED:
+		session_lose(chat, "the broker closed the connection");
+		break;
+	case LINK_E_JUNK:
+		session_lose(chat, "the broker sent what is no packet of the protocol");
+		break;
+	case LINK_E_PASSED:
+		/* it would do so again, and each time may cost a thread */
+		chat->farewell = (struct farewell){ .is_final = true };
+		session_lose(chat, "the broker passed descriptors that nobody asked for");
+		break;
+	case LINK_E_NO_FDS:
+		chat->fast.is_barred = true;
+		session_lose(chat, "no descriptor is left for the fast path");
+		break;
+	default:
+		session_lose(chat, strerror(-r));
+	}
 }
 
 int session_take_arrived_fd(struct chat *chat)
@@ -427,12 +441,6 @@ int session_take_fd(struct chat *chat)
 	if (!chat->inbox.has_arrived)
 		return session_take_arrived_fd(chat);
 	return held->n_fds > 0 ? held->fds[--held->n_fds] : -1;
-}
-
-void session_drop_fd(int fd)
-{
-	if (fd >= 0)
-		close(fd);
 }
 
 int session_read(struct chat *chat)
@@ -450,7 +458,7 @@ int session_read(struct chat *chat)
 		return 0;
 	}
 	if (r)
-		session_lose(chat, loss_text(r));
+		session_lose_link(chat, r);
 	else
 		inbox_start(&chat->inbox, len);
 	return 1;
@@ -576,7 +584,7 @@ static int session_pump(struct chat *chat)
 		return 0;
 	}
 	if (r) {
-		session_lose(chat, loss_text(r));
+		session_lose_link(chat, r);
 		return 1;
 	}
 	inbox_walk(&walk, chat->arrival, len);

@@ -174,9 +174,6 @@ char *session_buffer(struct chat *chat);
 int session_take_fd(struct chat *chat);
 int session_take_arrived_fd(struct chat *chat);
 
-/* Close it, unless it is -1. */
-void session_drop_fd(int fd);
-
 /* end_error, with its text. */
 int session_ended(struct chat *chat);
 

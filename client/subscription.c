@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "client/passed.h"
 #include "client/session.h"
 #include "protocol/number.h"
 
@@ -272,7 +273,7 @@ static struct subscription *subscription_open(
 	if (!subscription || fd < 0 ||
 		sealed_map(&fresh.memory, fd, (uid_t)a->uid, RING_HEADER_LEN + RING_CAPACITY_MIN,
 			RING_HEADER_LEN + RING_CAPACITY_MAX) < 0) {
-		session_drop_fd(fd);
+		passed_close(fd);
 		return NULL;
 	}
 	sealed_close_fd(&fresh.memory);
@@ -316,7 +317,7 @@ static int deliver_ring(struct chat *chat, const struct announcement *a, struct 
 	}
 	/* it has it already: from an earlier connection, or it was lost */
 	subscription->is_served = false;
-	session_drop_fd(session_take_fd(chat));
+	passed_close(session_take_fd(chat));
 	if (subscription->is_distrusted) { /* the log serves it from here on */
 		subscription_close(chat, subscription);
 		subscription_confirm(chat, false);

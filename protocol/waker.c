@@ -129,7 +129,7 @@ int waker_create(struct waker *ret_waker, const char *name)
 }
 
 /* Anything else could block who writes to it, or send it a signal. */
-static bool is_eventfd(int fd)
+bool waker_is_eventfd(int fd)
 {
 	static const char wanted[] = "anon_inode:[eventfd]";
 	char path[32], link[sizeof wanted];
@@ -145,7 +145,7 @@ int waker_take(struct waker *ret_waker, int fd, int page_fd, uid_t owner)
 	struct waker waker = WAKER_NONE;
 	int flags = fcntl(fd, F_GETFL), r;
 
-	if (flags < 0 || !is_eventfd(fd))
+	if (flags < 0 || !waker_is_eventfd(fd))
 		return -EPERM;
 	if (!(flags & O_NONBLOCK) && fcntl(fd, F_SETFL, flags | O_NONBLOCK) < 0)
 		return -errno;

@@ -68,6 +68,9 @@ struct waker {
 
 #define WAKER_NONE ((struct waker){ .fd = -1, .page = { .fd = -1 } })
 
+/* Is FD an eventfd? Its owner is not asked. */
+bool waker_is_eventfd(int fd);
+
 /* The sleeper of semaphore NAME. Errors: those of sem_open(3). */
 int waker_open(struct waker *ret_waker, const char *name);
 

@@ -1,0 +1,23 @@
+/* passed.h - descriptors that the broker passed, and how they are closed.
+ *
+ * The last close of a file can wait in the kernel for as long as its owner chose: of a TCP
+ * socket with SO_LINGER and unsent data, of a file on FUSE or NFS. A program must not wait
+ * for that. Only an eventfd and sealed memory are closed at once, which cannot wait; every
+ * other kind is of no use here and goes to a detached thread, which ends with the close.
+ */
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+
+/* Is FD of a kind that the protocol passes: an eventfd, or a memfd? Asks nothing of the
+ * file's owner. */
+bool passed_is_expected(int fd);
+
+/* Close FD without waiting for anybody. Takes -1. */
+void passed_close(int fd);
+
+/* The same for N_FDS of any kind, on the thread. Returns false when no thread can be made, or
+ * too many still wait: then they stay open, because a descriptor that is lost harms less than
+ * a program that stands still. */
+bool passed_close_any(const int *fds, size_t n_fds);
