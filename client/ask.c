@@ -4,6 +4,7 @@
 
 #include <errno.h>
 #include <inttypes.h>
+#include <limits.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
@@ -14,6 +15,9 @@
 #include "protocol/number.h"
 
 #define ANSWER_TIMEOUT_MS 10000
+
+/* All pages of an answer that is printed: the reader of a pipe may be slow. */
+#define LIST_TIMEOUT_MS 600000
 
 /* Messages that are shown unless another number is asked for. */
 #define HISTORY_LAST 20
@@ -56,20 +60,40 @@ uint64_t row_unread(struct text row)
 	return next > seen + 1 ? next - MAX(seen + 1, first) : 0;
 }
 
+uint64_t ask_now_ms(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
+}
+
+int ask_left_ms(uint64_t until_ms)
+{
+	uint64_t now = ask_now_ms();
+
+	return now < until_ms ? (int)MIN(until_ms - now, (uint64_t)INT_MAX) : 0;
+}
+
+/* A broker that means harm has pages without end: the time is bounded as a whole, and a page
+ * that leads nowhere is the last. */
 int ask_pages(struct chat *chat, const char *request, int timeout_ms, chat_row_fn *row,
 	void *userdata, const char **ret_answer)
 {
+	uint64_t until = ask_now_ms() + (uint64_t)timeout_ms, next, after = 0;
 	char page[LINE_LEN_MAX];
-	uint64_t next, after = 0;
-	int r;
+	int left, r;
 
 	snprintf(page, sizeof(page), "%s", request);
 	for (;;) {
-		r = chat_request(chat, page, NULL, 0, timeout_ms, row, userdata, ret_answer);
-		if (r || !number_parse(row_value(text_of(*ret_answer), "next="), &next))
+		left = ask_left_ms(until);
+		r = chat_request(chat, page, NULL, 0, MIN(left, ANSWER_TIMEOUT_MS), row, userdata,
+			ret_answer);
+		if (r || left == 0 ||
+			!number_parse(row_value(text_of(*ret_answer), "next="), &next))
 			return r;
 		if (next <= after)
-			return 0; /* a page that leads nowhere: do not go round for ever */
+			return 0;
 		after = next;
 		snprintf(page, sizeof(page), "%s after=%" PRIu64, request, next);
 	}
@@ -124,7 +148,7 @@ static int list(const struct settings *settings, const char *request, const char
 
 	if (r)
 		return r;
-	r = ask_pages(chat, request, ANSWER_TIMEOUT_MS, print_row, NULL, &answer);
+	r = ask_pages(chat, request, LIST_TIMEOUT_MS, print_row, NULL, &answer);
 	if (r < 0)
 		return finish(chat, chat_failed(chat, r));
 	return finish(chat, r > 0 ? refused(answer, room) : STATUS_OK);
@@ -282,7 +306,7 @@ int script_unread(const struct settings *settings, int argc, char **argv)
 	if (r)
 		return r;
 	unread.own = chat_name(chat);
-	r = ask_pages(chat, "ROOMS", ANSWER_TIMEOUT_MS, unread_row, &unread, &answer);
+	r = ask_pages(chat, "ROOMS", LIST_TIMEOUT_MS, unread_row, &unread, &answer);
 	if (r < 0)
 		return finish(chat, chat_failed(chat, r));
 	if (r > 0)

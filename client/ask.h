@@ -7,9 +7,14 @@
 #include "client/chat.h"
 #include "protocol/text.h"
 
+/* The milliseconds of CLOCK_MONOTONIC that are left until UNTIL_MS: 0 or more. */
+uint64_t ask_now_ms(void);
+int ask_left_ms(uint64_t until_ms);
+
 /* Send REQUEST (WHO, ROOMS, STATS) and, as long as an answer says next=N, again with
- * after=N, each page within TIMEOUT_MS. ROW gets every row. Returns and errors as
- * chat_request(); *ret_answer is the last answer, borrowed from CHAT. */
+ * after=N, each page within 10 s, all of them within TIMEOUT_MS. ROW gets every
+ * row. Returns and errors as chat_request(); *ret_answer is the last answer, borrowed from
+ * CHAT. */
 int ask_pages(struct chat *chat, const char *request, int timeout_ms, chat_row_fn *row,
 	void *userdata, const char **ret_answer);
 

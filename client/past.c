@@ -8,14 +8,20 @@
 #include <string.h>
 
 #include "client/ask.h"
+#include "protocol/base.h"
 #include "protocol/limits.h"
 #include "protocol/number.h"
+
+
+/* Pages that take all of their time, of one answer: a broker that means harm has pages without
+ * end. */
+#define PAGES_SLOW_MAX 60
 
 struct past {
 	struct chat *chat;
 	past_event_fn *tell;
 	void *userdata;
-	uint64_t n_rows;
+	uint64_t n_rows, max; /* more than MAX are not told, whatever the broker sends */
 
 	/* rows that are told in the other order: owned */
 	struct text *rows;
@@ -89,6 +95,8 @@ static void past_row(void *userdata, const char *row, size_t len)
 {
 	struct past *past = userdata;
 
+	if (past->n_rows == past->max)
+		return;
 	past->n_rows++;
 	if (past->is_kept)
 		past_keep(past, (struct text){ row, len });
@@ -126,17 +134,21 @@ static int past_end(struct chat *chat, const char *target, int timeout_ms, uint6
 int past_read(struct chat *chat, const char *target, const struct past_range *range, int timeout_ms,
 	past_event_fn *tell, void *userdata, const char **ret_answer)
 {
-	struct past past = { .chat = chat, .tell = tell, .userdata = userdata };
+	struct past past = { .chat = chat,
+		.tell = tell,
+		.userdata = userdata,
+		.max = range->has_last ? range->last : UINT64_MAX };
+	uint64_t end = ask_now_ms() + PAGES_SLOW_MAX * (uint64_t)timeout_ms;
+	uint64_t last_next = 0, next = 0, before;
 	char request[LINE_LEN_MAX], to[32] = "";
-	uint64_t next = 0;
 	int n, r;
 
 	/* the end is a number: a clock that is set does not move it */
-	r = past_end(chat, target, timeout_ms, &next, ret_answer);
+	r = past_end(chat, target, timeout_ms, &last_next, ret_answer);
 	if (r)
 		return r;
-	if (next > 0) /* 1 of an empty room */
-		snprintf(to, sizeof to, " to=%" PRIu64, next > 1 ? next - 1 : next);
+	if (last_next > 0) /* 1 of an empty room */
+		snprintf(to, sizeof to, " to=%" PRIu64, last_next > 1 ? last_next - 1 : last_next);
 	n = snprintf(request, sizeof request, "PAST %s%s", target, to);
 	if (range->has_since)
 		n += snprintf(
@@ -144,21 +156,26 @@ int past_read(struct chat *chat, const char *target, const struct past_range *ra
 	if (range->has_last)
 		snprintf(request + n, sizeof request - (size_t)n, " last=%" PRIu64, range->last);
 	do {
-		r = chat_request(chat, request, NULL, 0, timeout_ms, past_row, &past, ret_answer);
+		r = chat_request(chat, request, NULL, 0, MIN(timeout_ms, ask_left_ms(end)),
+			past_row, &past, ret_answer);
 		if (r)
 			return r;
+		before = next;
 		next = answer_next(*ret_answer);
 		snprintf(request, sizeof request, "PAST %s from=%" PRIu64 "%s", target, next, to);
-	} while (next > 0 && (!range->has_last || past.n_rows < range->last));
+	} while (next > before && past.n_rows < past.max && ask_left_ms(end) > 0);
 	return 0;
 }
 
 int past_find(struct chat *chat, const char *target, const char *text, uint64_t max, int timeout_ms,
 	past_event_fn *tell, void *userdata, const char **ret_answer)
 {
-	struct past past = { .chat = chat, .tell = tell, .userdata = userdata, .is_kept = true };
+	struct past past = {
+		.chat = chat, .tell = tell, .userdata = userdata, .max = max, .is_kept = true
+	};
+	uint64_t end = ask_now_ms() + PAGES_SLOW_MAX * (uint64_t)timeout_ms;
+	uint64_t next = 0, before;
 	char request[LINE_LEN_MAX];
-	uint64_t next = 0;
 	int r;
 
 	do {
@@ -167,10 +184,12 @@ int past_find(struct chat *chat, const char *target, const char *text, uint64_t 
 
 		if (next > 0)
 			snprintf(request + n, sizeof request - (size_t)n, " from=%" PRIu64, next);
-		r = chat_request(
-			chat, request, text, strlen(text), timeout_ms, past_row, &past, ret_answer);
+		r = chat_request(chat, request, text, strlen(text),
+			MIN(timeout_ms, ask_left_ms(end)), past_row, &past, ret_answer);
+		before = next > 0 ? next : UINT64_MAX;
 		next = r == 0 ? answer_next(*ret_answer) : 0;
-	} while (next > 0 && past.n_rows < max && !past.is_short);
+	} while (next > 0 && next < before && past.n_rows < max && !past.is_short &&
+		 ask_left_ms(end) > 0);
 	while (past.n_kept-- > 0) {
 		if (r == 0 && !past.is_short)
 			past_tell(&past, past.rows[past.n_kept]);

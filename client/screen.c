@@ -30,6 +30,9 @@
 /* Lines that the up key goes back to; in memory only, they are nobody's business. */
 #define HISTORY_LINES_MAX 500
 
+/* What is collected before it is shown. */
+#define OUT_LEN_MAX (1 << 20)
+
 /* Columns that are left for typing, whatever the target is called. */
 #define TYPING_COLUMNS_MIN 10
 
@@ -261,11 +264,6 @@ bool screen_has_colour(void)
 	return screen.colour;
 }
 
-FILE *screen_out(void)
-{
-	return screen.out;
-}
-
 static void screen_redraw(void)
 {
 	rl_on_new_line();
@@ -280,6 +278,23 @@ static void screen_put_text(void)
 
 	wrap_init(&wrap, stdout, output_columns(STDOUT_FILENO), output_flags());
 	wrap_put(&wrap, (struct text){ screen.text, screen.text_len });
+}
+
+/* Is much collected, and are all of it whole lines? */
+static bool screen_is_due(void)
+{
+	if (!screen.out || ftello(screen.out) <= OUT_LEN_MAX)
+		return false;
+	fflush(screen.out);
+	return screen.text[screen.text_len - 1] == '\n';
+}
+
+/* Much is shown in parts: what collects is bounded. */
+FILE *screen_out(void)
+{
+	if (screen_is_due())
+		screen_flush();
+	return screen.out;
 }
 
 void screen_flush(void)

@@ -24,6 +24,9 @@
 
 #define SEEN_TIMEOUT_MS 5000
 
+/* Events that are taken before standard input and the clock are looked at again. */
+#define EVENTS_MAX 1024
+
 struct say {
 	struct chat *chat;
 	const char *target;
@@ -77,7 +80,7 @@ static void say_events(struct say *say)
 {
 	struct chat_event event;
 
-	while (chat_receive(say->chat, &event, 0) > 0) {
+	for (int n = 0; n < EVENTS_MAX && chat_receive(say->chat, &event, 0) > 0; n++) {
 		if (event.type == CHAT_MESSAGE) {
 			say->said = event.own ? event.seq : say->said;
 			say->n_back += event.own;

@@ -147,6 +147,8 @@ static int compare_strings(const void *a, const void *b)
 	return strcmp(*(char *const *)a, *(char *const *)b);
 }
 
+#define NAMES_MAX 65536
+
 /* Several sessions of one person are one person: shown once. */
 struct names {
 	char **names;
@@ -157,10 +159,12 @@ static void names_row(void *userdata, const char *row, size_t len)
 {
 	struct names *names = userdata;
 	struct text rest = { row, len }, name = row_word(&rest), of = row_value(rest, "of=");
-	char **bigger = reallocarray(names->names, names->n + 1, sizeof(*bigger));
-	char *shown;
+	char **bigger, *shown;
 	int r;
 
+	if (names->n == NAMES_MAX || !text_is_name(name) || (of.len > 0 && !text_is_name(of)))
+		return;
+	bigger = reallocarray(names->names, names->n + 1, sizeof(*bigger));
 	if (!bigger)
 		return;
 	names->names = bigger;
