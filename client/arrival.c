@@ -7,6 +7,9 @@
 
 #include "protocol/number.h"
 
+/* Conversations that the broker may tell of: each one costs memory here. */
+#define CONVERSATIONS_MAX 65536
+
 /* Copy TEXT, cut to SIZE, and terminate it. */
 static void copy_text(char *dst, size_t size, struct text text)
 {
@@ -152,9 +155,13 @@ static int arrive_cursor(struct chat *chat, const struct frame *frame)
 	}
 	if (cursor)
 		return 1;
+	if (!chat->wants_direct || chat->n_told == CONVERSATIONS_MAX)
+		return arrive_junk(chat, "the broker sent a CURSOR that has no place");
 	target_show(text_of(chat->name), frame->word[1], chat->shown);
 	if (cursors_add(&chat->cursors, frame->word[1], text_of(chat->shown), &cursor))
 		return arrive_junk(chat, "no memory for another conversation");
+	cursor->was_told = true;
+	chat->n_told++;
 	cursor->serial_first = cursor->serial_last = ++chat->join_serial;
 	cursor_arrive(cursor, next, log);
 	return 1;

@@ -57,6 +57,7 @@ struct cursor {
 	uint64_t read;         /* the highest number that chat_seen() was told */
 	bool is_read_due;      /* and the broker was not, yet */
 	bool was_dropped;      /* packets for it were dropped by this library */
+	bool was_told;         /* the broker made it, with CURSOR */
 	bool is_parked;        /* the other side is not known now: CURSOR will place it */
 	unsigned n_unparked;   /* placements among the arrived that CURSOR brought */
 	bool is_deleted;       /* GAP arrived that says so, and no placement after it */

@@ -398,6 +398,7 @@ void session_forget(struct chat *chat, struct cursor *cursor)
 	if (cursor->wants_join || cursor->awaits_join)
 		chat->n_joins--;
 	chat->n_reads -= cursor->is_read_due;
+	chat->n_told -= cursor->was_told;
 	subscriptions_drop(chat, cursor);
 	cursors_remove(&chat->cursors, cursor);
 	session_check_joins(chat);

@@ -90,6 +90,7 @@ struct chat {
 	bool has_distrusted, has_told_trust;
 	uid_t distrusted_uid; /* if so: whose broker was not trusted last */
 
+	uint32_t n_told;  /* conversations that the broker told of */
 	uint32_t n_reads; /* cursors that were read further than the broker was told */
 	uint32_t n_joins; /* cursors that want or await a JOIN */
 	uint32_t join_at; /* where to look for the next one that wants it */

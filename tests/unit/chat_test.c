@@ -10,6 +10,9 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+/* That the library takes from the broker. */
+#define CONVERSATIONS 65536
+
 /* ---- open ---- */
 
 static void script_named(struct fake *fake)
@@ -554,6 +557,28 @@ static void test_backpressure(void **state)
 	close(stuck[1]);
 }
 
+/* Conversations without end do not fill the memory. */
+static void script_conversations(struct fake *fake)
+{
+	fake_greet(fake);
+	for (unsigned i = 0; i <= CONVERSATIONS; i++)
+		fake_add(fake, "CURSOR @alice+b%u 1 first=1 log=" LOG_A, i);
+	fake_flush(fake);
+	fake_end(fake);
+}
+
+static void test_conversations(void **state)
+{
+	struct fake *fake = fake_start(script_conversations);
+	struct chat *chat = open_chat(fake, true, false);
+	struct chat_event event = receive(chat, CHAT_DOWN);
+
+	assert_string_equal(event.text, "the broker sent a CURSOR that has no place");
+	assert_false(event.ended);
+	chat_close(chat);
+	fake_stop(fake);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -568,6 +593,7 @@ int main(void)
 		cmocka_unit_test(test_direct),
 		cmocka_unit_test(test_say),
 		cmocka_unit_test(test_backpressure),
+		cmocka_unit_test(test_conversations),
 	};
 
 	alarm(120);
