@@ -263,7 +263,8 @@ static int deliver_presence(
 	uint64_t uid, seq = 0;
 
 	if (frame->n_words < 4 || !number_parse(frame->word[3], &uid) || uid > UINT32_MAX ||
-		(seq_word.data && !number_parse(seq_word, &seq)))
+		(seq_word.data && !number_parse(seq_word, &seq)) ||
+		(frame->verb == VERB_SET && !key.data))
 		return DELIVERY_E_JUNK;
 	cursor = cursors_find(&chat->cursors, frame->word[1]);
 	if (!cursor || cursor->state != CURSOR_UP || !cursor->wants_presence)

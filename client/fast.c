@@ -348,8 +348,8 @@ static void arrive_sleeper(struct chat *chat, const struct frame *frame)
 	struct publication *publication;
 	char name[WAKER_NAME_MAX];
 	uint64_t slot, reader;
-	int page_fd = session_take_arrived_fd(chat), fd = session_take_arrived_fd(chat), r;
-	bool is_gone = frame_has(frame, 1, "gone");
+	bool is_gone = frame_has(frame, 1, "gone"), is_named;
+	int page_fd, fd, r;
 
 	if (!slot_word.data || !number_parse(slot_word, &slot) || !reader_word.data ||
 		!number_parse(reader_word, &reader))
@@ -362,9 +362,11 @@ static void arrive_sleeper(struct chat *chat, const struct frame *frame)
 	}
 	snprintf(name, sizeof name, "%.*s", (int)MIN(wake.len, sizeof name - 1),
 		wake.data ? wake.data : "");
-	r = fast_may_open(chat, name) ? waker_open(&waker, name)
-				      : waker_take(&waker, fd, page_fd, chat->uid);
-	if (r < 0) {
+	is_named = fast_may_open(chat, name);
+	page_fd = session_take_arrived_fd(chat);
+	fd = session_take_arrived_fd(chat);
+	r = is_named ? waker_open(&waker, name) : waker_take(&waker, fd, page_fd, chat->uid);
+	if (r < 0 || is_named) {
 		passed_close(fd);
 		passed_close(page_fd);
 	}

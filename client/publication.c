@@ -16,6 +16,9 @@ _Static_assert(RING_BUFFER_MIN <= PACKET_LEN_MAX, "a record fits the buffer of a
  * of it. */
 #define BURST_MAX 32
 
+/* The highest errno of Linux: what the page says beyond it is no reason. */
+#define ERROR_MAX 4095
+
 struct publication *publication_find(struct chat *chat, struct text target)
 {
 	struct fast *fast = &chat->fast;
@@ -91,7 +94,9 @@ static int publication_error(const struct chat *chat, const struct publication *
 
 	if (page && publication->state == PUBLICATION_UP)
 		error = shared_acquire32(&page->slots[publication->slot].error);
-	return error && error != EPIPE ? -(int)error : RING_E_FULL;
+	if (error == 0 || error == EPIPE)
+		return RING_E_FULL;
+	return error <= ERROR_MAX ? -(int)error : -EIO;
 }
 
 /* The bell tells when there is something to be seen; then it must be seen before anything
