@@ -143,11 +143,6 @@ static void store_note_failure(struct store *store)
 	store->failed_at = (uint64_t)now.tv_sec * 1000000000 + (uint64_t)now.tv_nsec;
 }
 
-uint64_t store_disk_bytes(const struct store *store)
-{
-	return store->disk_bytes;
-}
-
 /* Nothing that waits can be stored; BATCH was tried, unless NULL. */
 static void store_fail(struct store *store, struct batch *batch, int error)
 {

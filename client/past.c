@@ -12,7 +12,6 @@
 #include "protocol/limits.h"
 #include "protocol/number.h"
 
-
 /* Pages that take all of their time, of one answer: a broker that means harm has pages without
  * end. */
 #define PAGES_SLOW_MAX 60

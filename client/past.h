@@ -16,8 +16,9 @@ struct past_range {
 };
 
 /* Tell of the messages in TARGET that RANGE has, the oldest first; those whose numbers are given
- * from now on are none of them. Each page within TIMEOUT_MS, and all of them within 60 times of that.
- * Returns and errors as chat_request(); *ret_answer is the last answer, borrowed from CHAT. */
+ * from now on are none of them. Each page within TIMEOUT_MS, and all of them within 60 times of
+ * that. Returns and errors as chat_request(); *ret_answer is the last answer, borrowed from CHAT.
+ */
 int past_read(struct chat *chat, const char *target, const struct past_range *range, int timeout_ms,
 	past_event_fn *tell, void *userdata, const char **ret_answer);
 
