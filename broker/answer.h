@@ -2,6 +2,8 @@
  * of session gets them. */
 #pragma once
 
+#include <stdbool.h>
+
 #include "protocol/base.h"
 #include "protocol/frame.h"
 
@@ -39,6 +41,12 @@ const char *code_name(enum code code);
 void answer_ok(struct session *session, const struct frame *frame);
 _printf_(3, 4) void answer_done(
 	struct session *session, const struct frame *frame, const char *format, ...);
+
+/* Rows go under the tag: without one they go nowhere, and are not even to be looked for. */
+static inline bool answer_has_rows(const struct frame *frame)
+{
+	return frame->tag.len > 0;
+}
 
 /* One row under the tag; nothing without a tag. */
 void answer_row(struct session *session, const struct frame *frame, struct text row);

@@ -61,7 +61,8 @@ int handle_who(struct session *session, const struct frame *frame)
 		answer_refuse(session, frame, CODE_NOROOM, "no such room");
 		return 0;
 	}
-	who_in(&page, room);
+	if (answer_has_rows(frame))
+		who_in(&page, room);
 	page_close(&page);
 	return 0;
 }

@@ -78,7 +78,8 @@ int handle_past(struct session *session, const struct frame *frame)
 		if (n <= last)
 			first = MAX(first, last + 1 - n);
 		first = MIN(MAX(first, room_first(room)), log_end(&room->log));
-		r = past_rows(session, frame, room, first, last);
+		if (answer_has_rows(frame))
+			r = past_rows(session, frame, room, first, last);
 	}
 	return r ? position_refuse(session, frame, r, "from=, to= or last= is malformed") : 0;
 }
@@ -113,8 +114,9 @@ int handle_find(struct session *session, const struct frame *frame)
 			SEARCH_LEN_MAX);
 		return 0;
 	}
-	if (session_is_left(session))
-		return 0; /* it may have left thousands of them behind */
+	/* one that has gone may have left thousands of them behind */
+	if (!answer_has_rows(frame) || session_is_left(session))
+		return 0;
 	r = find_start(session, room, &search, seq, max);
 	if (r == 0)
 		return DISPATCH_E_WAIT;

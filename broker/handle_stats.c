@@ -213,9 +213,19 @@ static void stats_rings(struct page *page)
 	}
 }
 
+static const struct {
+	const char *name;
+	void (*list)(struct page *page);
+} lists[] = {
+	{ "sessions", stats_sessions },
+	{ "users", stats_users },
+	{ "rings", stats_rings },
+};
+
 int handle_stats(struct session *session, const struct frame *frame)
 {
 	struct page page;
+	size_t i = 0;
 
 	if (!page_open(&page, session, frame))
 		return 0;
@@ -223,17 +233,15 @@ int handle_stats(struct session *session, const struct frame *frame)
 		answer_done(session, frame, "%u", broker_stats(session->broker, stats_row, &page));
 		return 0;
 	}
-	if (text_equal(page.what, TEXT("sessions"))) {
-		stats_sessions(&page);
-	} else if (text_equal(page.what, TEXT("users"))) {
-		stats_users(&page);
-	} else if (text_equal(page.what, TEXT("rings"))) {
-		stats_rings(&page);
-	} else {
+	while (i < ARRAY_LEN(lists) && !text_equal(page.what, text_of(lists[i].name)))
+		i++;
+	if (i == ARRAY_LEN(lists)) {
 		answer_refuse(session, frame, CODE_ARGS,
 			"there are STATS sessions, STATS users and STATS rings");
 		return 0;
 	}
+	if (answer_has_rows(frame))
+		lists[i].list(&page);
 	page_close(&page);
 	return 0;
 }

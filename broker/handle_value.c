@@ -251,7 +251,7 @@ int handle_get(struct session *session, const struct frame *frame)
 	int r;
 
 	r = handle_target_room(session, frame, frame->word[1], false, &room);
-	if (r || !room)
+	if (r || !room || !answer_has_rows(frame))
 		return r;
 	list_for_each (link, &room->values) {
 		const struct value *value = container_of(link, struct value, link);

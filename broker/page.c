@@ -15,7 +15,7 @@ bool page_open(struct page *page, struct session *session, const struct frame *f
 	if (frame->n_words > 1 && !memchr(frame->word[1].data, '=', frame->word[1].len))
 		page->what = frame->word[1];
 	if (!after.data || number_parse(after, &page->after))
-		return true;
+		return page->what.data || answer_has_rows(frame);
 	answer_refuse(session, frame, CODE_ARGS, "after= is malformed");
 	return false;
 }

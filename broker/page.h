@@ -24,7 +24,8 @@ struct page {
 	bool is_full; /* a row did not fit */
 };
 
-/* Begin to answer. False when the request was refused: its after= is malformed. */
+/* Begin to answer. False when that is all: after= was malformed, and refused, or the request names
+ * nothing that could be wrong and has no tag. */
 bool page_open(struct page *page, struct session *session, const struct frame *frame);
 
 /* Put the row of the object NUMBER, which is above page->after. False, with nothing put,

@@ -93,7 +93,7 @@ void session_line_up(struct session *session)
 		list_unlink(&session->ready_link);
 }
 
-/* Keep what is left of a packet until it can go on. Returns 0, QUOTA_E_LIMIT or -ENOMEM. */
+/* Returns 0, QUOTA_E_LIMIT or -ENOMEM. */
 static int session_keep(struct session *session, const char *start, size_t start_len,
 	const char *rest, size_t rest_len)
 {
@@ -112,7 +112,8 @@ static int session_keep(struct session *session, const char *start, size_t start
 	return 0;
 }
 
-/* The same for what can not go on now: there is nothing else to do with it. */
+/* Keep what is left of a packet until it can go on, or close the session: others are not to wait
+ * because its user has no memory left. */
 static void session_hold(struct session *session, const char *start, size_t start_len,
 	const char *rest, size_t rest_len)
 {
@@ -169,13 +170,12 @@ static void session_batch(struct session *session, struct text packet)
 		if (session->said.total > n_said && ++n_unclocked < SESSION_CLOCK_MESSAGES)
 			continue;
 		n_unclocked = 0;
-		/* where the rest can not be kept, the others wait a little longer */
-		if (at < end && session_is_spent(session, BROKER_PACKET_NS) &&
-			session_keep(
-				session, BATCH_START, BATCH_START_LEN, at, (size_t)(end - at)) == 0)
+		if (at < end && session_is_spent(session, BROKER_PACKET_NS)) {
+			session_hold(session, BATCH_START, BATCH_START_LEN, at, (size_t)(end - at));
 			return;
 	}
 }
+		}
 
 static bool packet_is_batch(struct text packet)
 {
