@@ -236,6 +236,11 @@ static void names_ready(struct watch *watch, uint32_t events)
 	users_dispatch(&broker->users);
 }
 
+static void closed_ready(struct watch *watch, uint32_t events)
+{
+	closers_dispatch(&container_of(watch, struct broker, closed)->closers);
+}
+
 static void writer_ready(struct watch *watch, uint32_t events)
 {
 	store_dispatch(&container_of(watch, struct broker, writer)->store);
@@ -383,6 +388,10 @@ int broker_init(struct broker *broker, const struct broker_config *config)
 	if (r == 0)
 		r = broker_watch(broker, &broker->names, broker->users.nss.worker.fd, names_ready);
 	if (r == 0)
+		r = closers_init(&broker->closers, &broker->users);
+	if (r == 0)
+		r = broker_watch(broker, &broker->closed, broker->closers.fd, closed_ready);
+	if (r == 0)
 		r = errands_init(&broker->errands, &broker->users);
 	if (r == 0)
 		r = broker_watch(
@@ -411,9 +420,7 @@ int broker_init(struct broker *broker, const struct broker_config *config)
 
 static void broker_free_gone(struct broker *broker)
 {
-	struct list *link;
-
-	while ((link = list_first(&broker->gone)))
+	list_for_each (link, &broker->gone)
 		session_free(container_of(link, struct session, sessions_link));
 }
 
@@ -446,6 +453,8 @@ void broker_deinit(struct broker *broker)
 			session_end(container_of(link, struct session, sessions_link));
 		broker_finish_rings(broker);
 		broker_free_gone(broker);
+		/* what a stuck thread uses is left to the exit */
+		(void)closers_deinit(&broker->closers);
 		errands_deinit(&broker->errands, STORE_LAST_NS);
 		store_deinit(&broker->store);
 		rooms_deinit(&broker->rooms);
@@ -636,6 +645,9 @@ static uint64_t broker_patience(struct broker *broker)
 	wait = MIN(wait, rooms_retain(&broker->rooms, now));
 	wait = MIN(wait, store_patience(&broker->store, now));
 	wait = MIN(wait, broker_patience_for_paths(broker));
+	wait = MIN(wait, closers_patience(&broker->closers));
+	if (!list_is_empty(&broker->gone)) /* their sockets could not be handed over */
+		wait = MIN(wait, CLOSER_RETRY_NS);
 	if (broker->is_stopping)
 		wait = MIN(wait, broker->stop_at - MIN(now, broker->stop_at));
 

@@ -14,6 +14,7 @@
 #include <sys/types.h>
 
 #include "broker/admin.h"
+#include "broker/closer.h"
 #include "broker/list.h"
 #include "broker/listener.h"
 #include "broker/loop.h"
@@ -38,9 +39,9 @@ struct broker_config {
 	struct settings settings; /* from --limit, over the defaults; owned by the caller */
 };
 
-/* Descriptors that came with a packet. Who takes one over sets N to 0. */
+/* Descriptors that came with a packet. Code that takes them over sets N to 0. */
 struct passed {
-	int fds[PACKET_FDS_MAX];
+	int fds[PACKET_RIGHTS_MAX];
 	size_t n;
 	bool is_asked_for; /* the request may have some */
 };
@@ -51,6 +52,8 @@ struct broker {
 	struct loop loop;
 	struct watch signals, names; /* names: nss.worker.fd */
 	struct guard guard;
+	struct closers closers;
+	struct watch closed; /* closers.fd */
 	struct listener listener;
 	struct admin admin;
 	struct users users;

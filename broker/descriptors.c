@@ -38,7 +38,8 @@ uint64_t descriptors_held(const struct quota_account *account)
 
 uint64_t descriptors_left(const struct broker *broker)
 {
-	uint64_t n_used = broker->n_descriptors + broker->n_sessions + broker->n_passed;
+	uint64_t n_used = broker->n_descriptors + broker->n_sessions + broker->n_passed +
+			  broker->closers.n_held;
 	struct rlimit limit;
 	uint64_t n_max;
 
@@ -51,9 +52,15 @@ uint64_t descriptors_left(const struct broker *broker)
 
 bool descriptors_may_pass(const struct broker *broker, const struct quota_account *account)
 {
+	return descriptors_have_room(broker, account, 1);
+}
+
+bool descriptors_have_room(
+	const struct broker *broker, const struct quota_account *account, uint64_t n)
+{
 	uint64_t n_left = descriptors_left(broker);
 
-	return n_left > 0 && descriptors_are_shared(descriptors_held(account), n_left - 1);
+	return n_left >= n && descriptors_are_shared(descriptors_held(account) + n - 1, n_left - n);
 }
 
 bool descriptors_free_one(struct broker *broker)

@@ -46,6 +46,10 @@ static inline bool descriptors_are_shared(uint64_t n_held, uint64_t n_left)
 /* The same of what clients pass and are passed. */
 bool descriptors_may_pass(const struct broker *broker, const struct quota_account *account);
 
+/* Is there room for N more that a user passes, in its share? */
+bool descriptors_have_room(
+	const struct broker *broker, const struct quota_account *account, uint64_t n);
+
 /* There is none left: end the session that has been stuck longest, and say so. False when
  * none is stuck. */
 bool descriptors_free_one(struct broker *broker);

@@ -88,11 +88,17 @@ void fast_hold(struct fast *fast, int n)
 	fast->user->account->n_passed += (uint64_t)n;
 }
 
-/* Its user has its share of the descriptors: refuse. */
+/* Its user has its share of the descriptors, or passed some that can not be closed: refuse. */
 static bool fast_is_short(struct session *session, const struct frame *frame)
 {
 	bool is_short = !descriptors_may_pass(session->broker, session->user->account);
 
+	if (closers_are_stuck(session->user->account, session->broker->users.now)) {
+		answer_refuse(session, frame, CODE_QUOTA,
+			"descriptors: %lu are held, and some of them cannot be closed",
+			(unsigned long)session->user->account->n_passed);
+		return true;
+	}
 	if (is_short)
 		answer_refuse(session, frame, CODE_RING, "too few descriptors are left");
 	return is_short;
@@ -128,6 +134,8 @@ int fast_open(struct session *session, const struct frame *frame)
 	}
 	fast_create_waker(fast);
 	fast_hold(fast, 1);
+	if (!session->may_pass) /* where the kernel can refuse them, it can allow them */
+		session->may_pass = packet_allow_rights(session->watch.fd, true) == 0;
 	session->fast = fast;
 	fast->is_page_due = true;
 	answer_ok(session, frame);

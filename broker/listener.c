@@ -83,6 +83,17 @@ static int listener_bind(
 	return r;
 }
 
+/* Close FD, a listener or a connection that is not let in. */
+static void listener_release(struct broker *broker, int fd)
+{
+	if (broker->listener.refuses_rights) {
+		close(fd);
+		return;
+	}
+	if (closers_add_socket(&broker->closers, NULL, fd) < 0)
+		close(fd); /* the memory was reserved, unless this is the end of the broker */
+}
+
 static int listener_start(
 	struct listener *listener, struct broker *broker, char why[static NODE_WHY_MAX])
 {
@@ -101,6 +112,7 @@ static int listener_start(
 	fd = packet_socket();
 	if (fd < 0)
 		return fd;
+	listener->refuses_rights = packet_allow_rights(fd, false) == 0;
 	r = listener_bind(listener, fd, &address, len);
 	if (r == -EADDRINUSE) {
 		snprintf(why, NODE_WHY_MAX, "another process listens on %s", listener->path);
@@ -112,7 +124,7 @@ static int listener_start(
 	}
 	if (r) {
 		listener->watch.fd = -1;
-		close(fd);
+		listener_release(broker, fd);
 		return r;
 	}
 	return 0;
@@ -120,16 +132,18 @@ static int listener_start(
 
 /* Say why not, and close. What was sent already is taken off the socket first, or the
  * kernel would say ECONNRESET instead. */
-static void turn_away(int fd, const char *why)
+static void turn_away(struct broker *broker, int fd, const char *why)
 {
 	char bye[64];
 	int n = snprintf(bye, sizeof bye, "BYE AGAIN %s", why);
 
-	(void)!send(fd, bye, (size_t)n, MSG_DONTWAIT | MSG_NOSIGNAL);
-	shutdown(fd, SHUT_RD);
-	while (recv(fd, bye, sizeof bye, MSG_DONTWAIT) > 0)
-		;
-	close(fd);
+	if (send(fd, bye, (size_t)n, MSG_DONTWAIT | MSG_NOSIGNAL) == n &&
+		broker->listener.refuses_rights) {
+		shutdown(fd, SHUT_RD);
+		while (recv(fd, bye, sizeof bye, MSG_DONTWAIT) > 0)
+			;
+	}
+	listener_release(broker, fd);
 }
 
 static void listener_pause(struct listener *listener, struct broker *broker, int error)
@@ -162,7 +176,7 @@ static void listener_greet(struct broker *broker, int fd)
 		r = session_new(broker, fd, uid, pid);
 	if (r < 0) {
 		trace(TRACE_WARNING, "accept failed reason=\"%s\"", strerror(-r));
-		turn_away(fd, "the broker is out of memory");
+		turn_away(broker, fd, "the broker is out of memory");
 	}
 }
 
@@ -176,7 +190,7 @@ static void listener_squeeze(struct broker *broker, int fd)
 	}
 	broker->n_turned_away++;
 	trace(TRACE_WARNING, "accept refused reason=\"out of descriptors\"");
-	turn_away(fd, "the broker is out of descriptors");
+	turn_away(broker, fd, "the broker is out of descriptors");
 }
 
 /* There is not even one to say so: give the spare one up. Returns 0, -EAGAIN when nobody
@@ -198,9 +212,15 @@ static int listener_use_spare(struct listener *listener, struct broker *broker)
 static bool listener_accept(struct listener *listener, struct broker *broker)
 {
 	for (int i = 0; i < LISTENER_TURN; i++) {
-		int fd = accept4(listener->watch.fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
-		int r = fd < 0 ? -errno : 0;
+		int fd, r;
 
+		/* one that is turned away may have to be handed over */
+		if (!listener->refuses_rights && closers_reserve(&broker->closers) < 0) {
+			listener_pause(listener, broker, ENOMEM);
+			return false;
+		}
+		fd = accept4(listener->watch.fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+		r = fd < 0 ? -errno : 0;
 		if (fd >= 0 && descriptors_left(broker) == 0) {
 			listener_squeeze(broker, fd);
 			continue;
@@ -261,7 +281,7 @@ static void listener_end(struct listener *listener, struct broker *broker)
 	if (listener->watch.fd < 0)
 		return;
 	loop_remove(&broker->loop, &listener->watch);
-	close(listener->watch.fd);
+	listener_release(broker, listener->watch.fd);
 	listener->watch.fd = -1;
 	listener->is_paused = false; /* nothing is left to resume */
 	if (!listener_is_abstract(listener) && node_is_same(listener->path, &listener->node))

@@ -23,6 +23,7 @@ struct listener {
 	bool is_open;     /* from listener_open() to listener_close(), also while it is lost */
 	int lost;         /* why it cannot be made again, as of listener_open(); 0: it is there */
 	int spare;        /* a descriptor to give up when there are none left */
+	bool refuses_rights; /* its clients can not pass descriptors until they are allowed to */
 	bool is_paused;
 	uint64_t resume_at;
 };

@@ -42,6 +42,7 @@ void quota_init(struct quota_account *account)
 {
 	*account = (struct quota_account){ 0 };
 	list_init(&account->accounts_link);
+	list_init(&account->closing);
 	list_init(&account->rooms);
 	list_init(&account->publishers);
 	list_init(&account->marks);
@@ -56,7 +57,7 @@ void quota_deinit(struct quota_account *account)
 {
 	for (int kind = 0; kind < QUOTA_KINDS; kind++)
 		assert(account->used[kind] == 0);
-	assert(account->n_passed == 0);
+	assert(account->n_passed == 0 && list_is_empty(&account->closing));
 	assert(account->log_bytes == 0 && account->held_bytes == 0 && account->disk_bytes == 0);
 	assert(list_is_empty(&account->rooms));
 	assert(list_is_empty(&account->publishers));

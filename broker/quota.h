@@ -40,7 +40,8 @@ struct quota_account {
 	uint64_t number;           /* counts up over all accounts */
 	uint64_t used[QUOTA_KINDS];
 	uint64_t max[QUOTA_KINDS];
-	uint64_t n_passed;   /* descriptors of its clients that are kept to be passed on */
+	uint64_t n_passed;   /* descriptors of its clients, kept to be passed on or to be closed */
+	struct list closing; /* of those, the latter; see closer.h */
 	uint64_t log_bytes;  /* of the rooms it owns; the broker's ceiling takes from the largest */
 	uint64_t held_bytes; /* of records in them that are not stored yet; see store.h */
 	uint64_t disk_bytes; /* stored of them, or to be; see stored.h */

@@ -127,6 +127,8 @@ static void session_hold(struct session *session, const char *start, size_t star
 
 static void session_framing(struct session *session, const char *what)
 {
+	if (session->state >= SESSION_CLOSING)
+		return;
 	trace(TRACE_WARNING, "framing uid=%u pid=%d name=%s reason=\"%s\"", session->user->uid,
 		session->pid, session_name(session), what);
 	session->broker->n_framing++;
@@ -173,9 +175,9 @@ static void session_batch(struct session *session, struct text packet)
 		if (at < end && session_is_spent(session, BROKER_PACKET_NS)) {
 			session_hold(session, BATCH_START, BATCH_START_LEN, at, (size_t)(end - at));
 			return;
+		}
 	}
 }
-		}
 
 static bool packet_is_batch(struct text packet)
 {
@@ -210,33 +212,46 @@ static void session_continue_held(struct session *session)
 	free(held);
 }
 
-/* With descriptors, where they may come. */
+/* With descriptors, where they can come. */
 static int session_receive_packet(struct session *session, char *buffer, size_t *ret_len)
 {
-	struct passed *passed = &session->broker->passed;
+	struct broker *broker = session->broker;
+	struct passed *passed = &broker->passed;
 
 	passed->n = 0;
 	passed->is_asked_for = false;
-	if (!session->fast)
+	if (!session->may_pass)
 		return packet_receive(session->watch.fd, buffer, PACKET_LEN_MAX, ret_len);
-	return packet_receive_fds(
-		session->watch.fd, buffer, PACKET_LEN_MAX, ret_len, passed->fds, &passed->n);
+	if (closers_reserve(&broker->closers) < 0)
+		return -ENOMEM;
+	return packet_receive_rights(session->watch.fd, buffer, PACKET_LEN_MAX,
+		!descriptors_have_room(broker, session->user->account, PACKET_RIGHTS_MAX), ret_len,
+		passed->fds, &passed->n);
 }
 
-/* Close the descriptors that were not taken. */
-static void session_drop_passed(struct session *session)
+/* Hand over the descriptors that were not taken. USER is whose they are: the session may be gone.
+ */
+static void session_drop_passed(struct session *session, struct user *user)
 {
-	struct passed *passed = &session->broker->passed;
+	struct broker *broker = session->broker;
+	struct passed *passed = &broker->passed;
 
-	if (passed->n > 0 && !passed->is_asked_for && session->state < SESSION_CLOSING)
+	if (passed->n == 0)
+		return;
+	if (!passed->is_asked_for)
 		session_framing(session, "a file descriptor that nobody asked for");
-	while (passed->n > 0)
-		close(passed->fds[--passed->n]);
+	else if (closers_are_stuck(user->account, broker->users.now))
+		session_close(session, false, 0, "QUOTA",
+			"descriptors: some that were passed cannot be closed");
+	/* its memory was reserved */
+	(void)closers_add(&broker->closers, user, passed->fds, passed->n);
+	passed->n = 0;
 }
 
 static void session_receive(struct session *session)
 {
 	char *buffer = session->broker->input;
+	struct user *user = user_ref(session->user);
 	size_t len = 0;
 	int r;
 
@@ -244,15 +259,15 @@ static void session_receive(struct session *session)
 	switch (r) {
 	case 0:
 		session->broker->n_packets++;
+		if (session->broker->passed.n > 0 && !session->fast)
+			break; /* it has none that asks for some */
 		session_packet(session, (struct text){ buffer, len });
-		session_drop_passed(session);
 		break;
 	case -EAGAIN:
 		session->is_readable = false;
 		break;
 	case PACKET_E_TRUNCATED:
 		dispatch_truncated(session, (struct text){ buffer, len });
-		session_drop_passed(session);
 		break;
 	case PACKET_E_DESCRIPTOR:
 		session_framing(session, "a file descriptor that nobody asked for");
@@ -264,6 +279,8 @@ static void session_receive(struct session *session)
 		session_end(session);
 		break;
 	}
+	session_drop_passed(session, user);
+	users_put(&session->broker->users, user);
 }
 
 void session_turn(struct session *session)
@@ -461,10 +478,12 @@ static void session_finish(struct session *session)
 
 	if (session_say_bye(session) < 0 && !session->is_deaf)
 		return;
-	shutdown(session->watch.fd, SHUT_RD);
-	do
-		r = packet_receive(session->watch.fd, buffer, PACKET_LEN_MAX, &len);
-	while (r == 0 || r == PACKET_E_TRUNCATED || r == PACKET_E_DESCRIPTOR);
+	if (!session->may_pass) { /* else session_release_socket() does it */
+		shutdown(session->watch.fd, SHUT_RD);
+		do
+			r = packet_receive(session->watch.fd, buffer, PACKET_LEN_MAX, &len);
+		while (r == 0 || r == PACKET_E_TRUNCATED);
+	}
 	session_end(session);
 }
 
@@ -531,6 +550,7 @@ int session_new(struct broker *broker, int fd, uid_t uid, pid_t pid)
 	session->broker = broker;
 	session->pid = pid;
 	session->is_writable = true;
+	session->may_pass = !broker->listener.refuses_rights;
 	session->opened_at = broker->users.now;
 	list_init(&session->sessions_link);
 	list_init(&session->ready_link);
@@ -555,6 +575,21 @@ int session_new(struct broker *broker, int fd, uid_t uid, pid_t pid)
 	broker->n_accepted++;
 	session_admit(session);
 	return 0;
+}
+
+/* Close its socket, with what its client passed and nobody received: see closer.h. Returns 0 or
+ * -ENOMEM. */
+static int session_release_socket(struct session *session, struct user *user)
+{
+	int r = 0;
+
+	if (session->may_pass)
+		r = closers_add_socket(&session->broker->closers, user, session->watch.fd);
+	else
+		close(session->watch.fd);
+	if (r == 0)
+		session->watch.fd = -1;
+	return r;
 }
 
 /* Let go of everything but the memory, which events of this round may still name. */
@@ -582,16 +617,17 @@ void session_end(struct session *session)
 	if (session->is_charged)
 		quota_discharge(session->user->account, QUOTA_CONNECTIONS, 1);
 	session_set_state(session, SESSION_GONE);
-	users_put(&broker->users, TAKE(session->user));
 	loop_remove(&broker->loop, &session->watch);
-	close(session->watch.fd);
-	session->watch.fd = -1;
+	(void)session_release_socket(session, session->user);
+	users_put(&broker->users, TAKE(session->user));
 	broker->n_sessions--;
 	list_append(&broker->gone, &session->sessions_link);
 }
 
 void session_free(struct session *session)
 {
+	if (session->watch.fd >= 0 && session_release_socket(session, NULL) < 0)
+		return;
 	list_unlink(&session->sessions_link);
 	if (session->owns_bye)
 		free((char *)session->bye);

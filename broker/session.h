@@ -61,6 +61,7 @@ struct session {
 	bool was_plain : 1;  /* while closing: so no BYE */
 	bool owns_bye : 1;   /* BYE was allocated; else there was no memory, and the code must do */
 	bool has_batch : 1, has_direct : 1;
+	bool may_pass : 1; /* packets of its client can carry descriptors */
 	bool is_short : 1; /* an answer could not be kept: none comes behind it, only BYE */
 
 	struct list sessions_link; /* in broker.sessions, in order of number */
@@ -98,7 +99,8 @@ struct session {
 /* Take over FD (consumed on success), a connection of UID. Returns 0 or -errno. */
 int session_new(struct broker *broker, int fd, uid_t uid, pid_t pid);
 
-/* Free a session that is gone. */
+/* Free a session that is gone, unless there was no memory to hand its socket over: then it stays
+ * in broker.gone, and it is tried again. */
 void session_free(struct session *session);
 
 static inline bool session_is_plain(const struct session *session)

@@ -94,18 +94,16 @@ static void *worker_run(void *arg)
 	return NULL;
 }
 
-/* A kernel can be built without eventfd(2). */
-static int worker_open(struct worker *worker)
+int worker_open_event(int *ret_fd, int *ret_write_fd)
 {
 	int ends[2];
 
-	worker->fd = worker->write_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-	if (worker->fd >= 0)
-		return 0;
-	if (pipe2(ends, O_CLOEXEC | O_NONBLOCK) < 0)
+	ends[0] = ends[1] = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	/* a kernel can be built without eventfd(2) */
+	if (ends[0] < 0 && pipe2(ends, O_CLOEXEC | O_NONBLOCK) < 0)
 		return -errno;
-	worker->fd = ends[0];
-	worker->write_fd = ends[1];
+	*ret_fd = ends[0];
+	*ret_write_fd = ends[1];
 	return 0;
 }
 
@@ -117,7 +115,7 @@ static int worker_start(struct worker *worker, const char *name)
 	list_init(&worker->urgent);
 	list_init(&worker->queue);
 	list_init(&worker->done);
-	r = worker_open(worker);
+	r = worker_open_event(&worker->fd, &worker->write_fd);
 	if (r < 0)
 		return r;
 	pthread_mutex_init(&worker->mutex, NULL);

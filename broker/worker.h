@@ -46,6 +46,10 @@ int worker_init_patient(struct worker *worker, const char *name);
  * jobs must stay until the process exits. */
 int worker_deinit(struct worker *worker, uint64_t timeout_ns);
 
+/* Two descriptors, which may be one: *ret_fd polls readable when the other was written to. Returns
+ * 0 or -errno. */
+int worker_open_event(int *ret_fd, int *ret_write_fd);
+
 /* Queue JOB, which stays where it is. */
 void worker_add(struct worker *worker, struct job *job, bool is_urgent);
 

@@ -7,7 +7,9 @@
  * (they wait until somebody opens it for writing), "hungry" (they need some descriptors
  * at a time, as those that ask a server do), "accept" and "watch" (accept4 and adding to
  * an epoll fail with the errno that it says). What the kernel offers fails the same way:
- * "inotify", "inotify-watch", "memfd", "semaphore", "eventfd", "close-range" and "priority".
+ * "inotify", "inotify-watch", "memfd", "semaphore", "eventfd", "close-range", "priority" and
+ * "rights" (SO_PASSRIGHTS). "hang-close" is a FIFO: closing a pipe waits until somebody opens it
+ * for writing, as closing a file of FUSE waits for its owner.
  */
 #include <dlfcn.h>
 #include <errno.h>
@@ -17,6 +19,7 @@
 #include <stdarg.h>
 #include <stdatomic.h>
 #include <stdbool.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
@@ -25,7 +28,13 @@
 #include <sys/mman.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
 #include <unistd.h>
+
+#ifndef SO_PASSRIGHTS
+#define SO_PASSRIGHTS 83
+#endif
 
 /* The descriptors that a hungry data base needs at a time. */
 #define HUNGER 4
@@ -217,6 +226,36 @@ EXPORT sem_t *sem_open(const char *name, int flags, ...)
 	value = va_arg(ap, unsigned);
 	va_end(ap);
 	return next(name, flags, mode, value);
+}
+
+EXPORT int setsockopt(int fd, int level, int option, const void *value, socklen_t len)
+{
+	int (*next)(int, int, int, const void *, socklen_t) = dlsym(RTLD_NEXT, "setsockopt");
+
+	if (level == SOL_SOCKET && option == SO_PASSRIGHTS && is_refused("rights"))
+		return -1;
+	return next(fd, level, option, value, len);
+}
+
+static int plain_close(int fd)
+{
+	return (int)syscall(SYS_close, fd);
+}
+
+EXPORT int close(int fd)
+{
+	struct stat statbuf;
+	char path[32], link[6] = "";
+	int saved = errno, wait = -1;
+
+	(void)snprintf(path, sizeof path, "/proc/self/fd/%d", fd);
+	if (fstat(fd, &statbuf) == 0 && S_ISFIFO(statbuf.st_mode) &&
+		readlink(path, link, sizeof link - 1) == 5 && strcmp(link, "pipe:") == 0)
+		wait = trouble_open("hang-close");
+	if (wait >= 0)
+		plain_close(wait);
+	errno = saved;
+	return plain_close(fd);
 }
 
 /* ---- the user data base ---- */
