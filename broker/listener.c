@@ -78,7 +78,7 @@ static int listener_bind(
 		if (r < 0)
 			unlink(listener->path);
 	}
-	if (r == 0 && listen(fd, SOMAXCONN) < 0)
+	if (r == 0 && listen(fd, LISTENER_BACKLOG) < 0)
 		r = -errno;
 	return r;
 }
@@ -132,10 +132,10 @@ static int listener_start(
 
 /* Say why not, and close. What was sent already is taken off the socket first, or the
  * kernel would say ECONNRESET instead. */
-static void turn_away(struct broker *broker, int fd, const char *why)
+static void turn_away(struct broker *broker, int fd, const char *code, const char *why)
 {
-	char bye[64];
-	int n = snprintf(bye, sizeof bye, "BYE AGAIN %s", why);
+	char bye[SESSION_WHY_MAX + 16];
+	int n = snprintf(bye, sizeof bye, "BYE %s %s", code, why);
 
 	if (send(fd, bye, (size_t)n, MSG_DONTWAIT | MSG_NOSIGNAL) == n &&
 		broker->listener.refuses_rights) {
@@ -166,17 +166,23 @@ void listener_resume(struct listener *listener, struct broker *broker)
 
 static void listener_greet(struct broker *broker, int fd)
 {
+	char why[SESSION_WHY_MAX];
 	uid_t uid;
 	gid_t gid;
 	pid_t pid;
 	int r;
 
 	r = packet_peer(fd, &uid, &gid, &pid);
+	if (r == 0 && !session_may_come(broker, uid, why)) {
+		broker->n_accepted++;
+		turn_away(broker, fd, "QUOTA", why);
+		return;
+	}
 	if (r == 0)
 		r = session_new(broker, fd, uid, pid);
 	if (r < 0) {
 		trace(TRACE_WARNING, "accept failed reason=\"%s\"", strerror(-r));
-		turn_away(broker, fd, "the broker is out of memory");
+		turn_away(broker, fd, "AGAIN", "the broker is out of memory");
 	}
 }
 
@@ -190,7 +196,7 @@ static void listener_squeeze(struct broker *broker, int fd)
 	}
 	broker->n_turned_away++;
 	trace(TRACE_WARNING, "accept refused reason=\"out of descriptors\"");
-	turn_away(broker, fd, "the broker is out of descriptors");
+	turn_away(broker, fd, "AGAIN", "the broker is out of descriptors");
 }
 
 /* There is not even one to say so: give the spare one up. Returns 0, -EAGAIN when nobody
@@ -208,10 +214,12 @@ static int listener_use_spare(struct listener *listener, struct broker *broker)
 	return r;
 }
 
-/* Accept up to LISTENER_TURN. Returns whether more may be waiting. */
+/* Accept what a turn allows. Returns whether more may be waiting: then the loop does not sleep. */
 static bool listener_accept(struct listener *listener, struct broker *broker)
 {
-	for (int i = 0; i < LISTENER_TURN; i++) {
+	uint64_t end = broker_clock() + LISTENER_TURN_NS;
+
+	for (int i = 0; i < LISTENER_TURN && (i == 0 || broker_clock() < end); i++) {
 		int fd, r;
 
 		/* one that is turned away may have to be handed over */

@@ -28,8 +28,15 @@ struct listener {
 	uint64_t resume_at;
 };
 
-/* Connections accepted in one round. */
-#define LISTENER_TURN 64
+/* Connections that wait to be accepted. The kernel has one line of them for all users: what one
+ * user puts into it delays the others, by some 12 us each. When it is full, a client that does not
+ * wait in connect(2) is refused. */
+#define LISTENER_BACKLOG 256
+
+/* Connections accepted in one round, at the most, and the time after which others are served,
+ * ns. */
+#define LISTENER_TURN    64
+#define LISTENER_TURN_NS (UINT64_C(500) * 1000)
 
 /* Bind, under the lock. Returns 0, NODE_E_FOREIGN or NODE_E_HELD with WHY filled in,
  * or -errno. PATH is borrowed. On failure nothing is left. */

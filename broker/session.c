@@ -328,11 +328,9 @@ _printf_(3, 4) static void session_turn_away(
 	session_flush(session);
 }
 
-/* Would another connection be more than its user's share of the descriptors? */
-static bool session_is_fair(struct session *session)
+/* More than its user's share of the descriptors? */
+static bool user_is_fair(struct broker *broker, const struct user *user, char *why)
 {
-	struct broker *broker = session->broker;
-	const struct user *user = session->user;
 	uint64_t n_held = descriptors_held(user->account);
 	uint64_t n_left = descriptors_left(broker);
 
@@ -341,9 +339,43 @@ static bool session_is_fair(struct session *session)
 	broker->n_turned_away++;
 	trace(TRACE_WARNING, "quota uid=%u user=%s what=descriptors used=%lu left=%lu", user->uid,
 		user->name[0] ? user->name : "-", (unsigned long)n_held, (unsigned long)n_left);
-	session_turn_away(
-		session, "QUOTA", "connections: %lu descriptors are left", (unsigned long)n_left);
+	snprintf(why, SESSION_WHY_MAX, "connections: %lu descriptors are left",
+		(unsigned long)n_left);
 	return false;
+}
+
+/* May the user have another connection? If so, it is to be charged, and counted in its rate. */
+static bool user_may_connect(
+	struct broker *broker, struct user *user, char why[static SESSION_WHY_MAX])
+{
+	struct quota_account *account = user->account;
+	uint64_t n_used = account->used[QUOTA_CONNECTIONS], n_max = account->max[QUOTA_CONNECTIONS];
+	struct rate *connects = &account->connects;
+
+	if (!rate_has(connects, broker->users.now)) {
+		user_tell_rate(&broker->users, user, "connects", connects);
+		snprintf(why, SESSION_WHY_MAX, "connects: at the limit of %lu a second",
+			(unsigned long)connects->max);
+		return false;
+	}
+	if (n_used < n_max && user_is_fair(broker, user, why))
+		return true;
+	rate_take(connects);
+	if (n_used >= n_max) {
+		trace(TRACE_WARNING, "quota uid=%u user=%s what=connections used=%lu limit=%lu",
+			user->uid, user->name[0] ? user->name : "-", (unsigned long)n_used,
+			(unsigned long)n_max);
+		snprintf(why, SESSION_WHY_MAX, "connections: at the limit of %lu",
+			(unsigned long)n_max);
+	}
+	return false;
+}
+
+bool session_may_come(struct broker *broker, uid_t uid, char why[static SESSION_WHY_MAX])
+{
+	struct user *user = users_find(&broker->users, uid);
+
+	return !user || !user->is_known || user_may_connect(broker, user, why);
 }
 
 /* The connection counts from the moment we know whose it is. */
@@ -351,7 +383,7 @@ static void session_admit(struct session *session)
 {
 	struct users *users = &session->broker->users;
 	struct user *user = session->user;
-	struct rate *connects;
+	char why[SESSION_WHY_MAX];
 	int r;
 
 	r = users_await(users, user, &session->wait_link);
@@ -363,25 +395,12 @@ static void session_admit(struct session *session)
 		session_turn_away(session, "AGAIN", "the user data base does not answer");
 		return;
 	}
-	connects = &user->account->connects;
-	if (!rate_has(connects, users->now)) {
-		user_tell_rate(users, user, "connects", connects);
-		session_turn_away(session, "QUOTA", "connects: at the limit of %lu a second",
-			(unsigned long)connects->max);
+	if (!user_may_connect(session->broker, user, why)) {
+		session_turn_away(session, "QUOTA", "%s", why);
 		return;
 	}
-	rate_take(connects);
-	if (!session_is_fair(session))
-		return;
-	if (quota_charge(user->account, QUOTA_CONNECTIONS, 1)) {
-		trace(TRACE_WARNING, "quota uid=%u user=%s what=connections used=%lu limit=%lu",
-			user->uid, user->name[0] ? user->name : "-",
-			(unsigned long)user->account->used[QUOTA_CONNECTIONS],
-			(unsigned long)user->account->max[QUOTA_CONNECTIONS]);
-		session_turn_away(session, "QUOTA", "connections: at the limit of %lu",
-			(unsigned long)user->account->max[QUOTA_CONNECTIONS]);
-		return;
-	}
+	rate_take(&user->account->connects);
+	(void)quota_charge(user->account, QUOTA_CONNECTIONS, 1); /* that was looked at */
 	session->is_charged = true;
 	session_set_state(session, SESSION_PLAIN);
 }

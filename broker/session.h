@@ -96,6 +96,11 @@ struct session {
 /* What a session that closes is given to take its last packets, ns. */
 #define SESSION_CLOSE_NS (UINT64_C(1000000000))
 
+/* May UID have another connection? What is known is asked only, so that one that may not costs
+ * little; else WHY is what BYE QUOTA says. */
+#define SESSION_WHY_MAX 80
+bool session_may_come(struct broker *broker, uid_t uid, char why[static SESSION_WHY_MAX]);
+
 /* Take over FD (consumed on success), a connection of UID. Returns 0 or -errno. */
 int session_new(struct broker *broker, int fd, uid_t uid, pid_t pid);
 

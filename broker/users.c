@@ -170,14 +170,20 @@ void users_dispatch(struct users *users)
 	}
 }
 
+struct user *users_find(const struct users *users, uid_t uid)
+{
+	struct table_link *link =
+		table_find(&users->by_uid, (struct text){ (const char *)&uid, sizeof uid });
+
+	return link ? container_of(link, struct user, link) : NULL;
+}
+
 int users_get(struct users *users, uid_t uid, struct user **ret_user)
 {
-	struct table_link *link;
-	struct user *user;
+	struct user *user = users_find(users, uid);
 
-	link = table_find(&users->by_uid, (struct text){ (const char *)&uid, sizeof uid });
-	if (link) {
-		*ret_user = user_ref(container_of(link, struct user, link));
+	if (user) {
+		*ret_user = user_ref(user);
 		if (list_is_linked(&(*ret_user)->idle_link)) {
 			list_unlink(&(*ret_user)->idle_link);
 			users->n_idle_users--;

@@ -105,6 +105,9 @@ void users_dispatch(struct users *users);
 /* The limits changed: set every account anew. */
 void users_apply_settings(struct users *users);
 
+/* The row of UID, without a reference, or NULL: there is none. */
+struct user *users_find(const struct users *users, uid_t uid);
+
 /* The row of UID, with a reference for the caller. Returns 0, -ENOMEM. */
 int users_get(struct users *users, uid_t uid, struct user **ret_user);
 struct user *user_ref(struct user *user);

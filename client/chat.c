@@ -18,7 +18,7 @@
 #define NS_PER_MS          1000000u
 #define OPEN_TIMEOUT_NS    (5000 * (uint64_t)NS_PER_MS)
 #define REQUEST_TIMEOUT_NS (5000 * (uint64_t)NS_PER_MS)
-#define RETRY_NS           (10 * (uint64_t)NS_PER_MS) /* a full backlog can not be polled */
+#define RETRY_NS           (2 * (uint64_t)NS_PER_MS) /* a full backlog cannot be polled */
 #define BACKOFF_FIRST_NS   20000000u
 #define RINGS_TURN_MAX     64 /* messages from rings before the socket is looked at, too */
 #define RECEIVE_TURN_MAX   64 /* packets without an event before the clock is looked at */

@@ -29,9 +29,8 @@
 #define JOIN_MS    (3000 * SLOWNESS)
 #define MEMBER_MAX 1280 /* bytes that a member takes */
 
-/* Those of a storm who wait before the door, and have perhaps hung up: of a default
- * net.core.somaxconn. */
-#define BACKLOG 4096
+/* Connections of a storm that wait to be accepted, perhaps closed already. */
+#define BACKLOG 256
 
 #define N_STORMERS 4
 #define N_GUSTS    1500 /* connections of each */
