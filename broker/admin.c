@@ -176,8 +176,9 @@ static int command_kick(struct call *call)
 	if (n_kicked == 0)
 		return call_refuse(call, "nobody of this name is here");
 	call->broker->n_kicked += n_kicked;
-	trace(TRACE_WARNING, "kicked name=%.*s sessions=%u by=%s reason=\"%.*s\"", (int)name.len,
-		name.data, n_kicked, broker_actor(call->uid, actor), (int)call->argument.len,
+	trace_shared(&call->broker->admin.lines, TRACE_WARNING,
+		"kicked name=%.*s sessions=%u by=%s reason=\"%.*s\"", (int)name.len, name.data,
+		n_kicked, broker_actor(call->uid, actor), (int)call->argument.len,
 		call->argument.data);
 	call_say(call, "%u sessions", n_kicked);
 	return 0;
@@ -254,6 +255,7 @@ int admin_command(struct broker *broker, struct text line, uid_t uid, admin_outp
 /* The result of a command that came through the FIFO, as PATH.status shows it: the
  * whole of it or the one before, never half. */
 struct status {
+	struct trace_share *lines; /* borrowed */
 	FILE *file;
 	unsigned n_lines;
 };
@@ -268,7 +270,7 @@ static void status_line(void *userdata, struct text line)
 	if (status->file)
 		fprintf(status->file, "%.*s\n", (int)line.len, line.data);
 	if (status->n_lines++ < STATUS_TRACED)
-		trace(TRACE_INFO, "ctl %.*s", (int)line.len, line.data);
+		trace_shared(status->lines, TRACE_INFO, "ctl %.*s", (int)line.len, line.data);
 }
 
 static FILE *status_open(const struct admin *admin, char *temporary, size_t size)
@@ -289,12 +291,13 @@ static FILE *status_open(const struct admin *admin, char *temporary, size_t size
 	return fd < 0 ? NULL : fdopen(fd, "w");
 }
 
-static void status_finish(const struct admin *admin, FILE *file, const char *temporary)
+static void status_finish(struct admin *admin, FILE *file, const char *temporary)
 {
 	bool failed = ferror(file) != 0;
 
 	if (fclose(file) != 0 || failed || rename(temporary, admin->status_path) < 0) {
-		trace(TRACE_WARNING, "status not written path=%s reason=\"%s\"", admin->status_path,
+		trace_shared(&admin->lines, TRACE_WARNING,
+			"status not written path=%s reason=\"%s\"", admin->status_path,
 			strerror(errno));
 		unlink(temporary);
 	}
@@ -307,14 +310,15 @@ static void admin_line(void *userdata, struct text line)
 	struct broker *broker = userdata;
 	struct admin *admin = &broker->admin;
 	char temporary[4096];
-	struct status status = { 0 };
+	struct status status = { .lines = &admin->lines };
 	const char *why = "";
 	int r;
 
 	if (line.len == 0)
 		return;
 	status.file = status_open(admin, temporary, sizeof temporary);
-	trace(TRACE_INFO, "ctl command=\"%.*s\"", (int)MIN(line.len, (size_t)256), line.data);
+	trace_shared(&admin->lines, TRACE_INFO, "ctl command=\"%.*s\"",
+		(int)MIN(line.len, (size_t)256), line.data);
 	r = admin_command(broker, line, (uid_t)-1, status_line, &status, &why);
 	if (r) {
 		char text[256];
@@ -338,8 +342,9 @@ static bool admin_read(struct admin *admin, struct broker *broker)
 		return false;
 	n_dropped = line_feed(&admin->reader, buffer, (size_t)n, admin_line, broker);
 	if (n_dropped > 0)
-		trace(TRACE_WARNING, "ctl lines dropped count=%u reason=\"longer than %d bytes\"",
-			n_dropped, LINE_CAP);
+		trace_shared(&admin->lines, TRACE_WARNING,
+			"ctl lines dropped count=%u reason=\"longer than %d bytes\"", n_dropped,
+			LINE_CAP);
 	admin->partial_since = broker->users.now;
 	return true;
 }
@@ -588,7 +593,8 @@ uint64_t admin_expire(struct admin *admin, uint64_t now)
 		return UINT64_MAX;
 	if (now - admin->partial_since < ADMIN_PARTIAL_NS)
 		return ADMIN_PARTIAL_NS - (now - admin->partial_since);
-	trace(TRACE_WARNING, "ctl line dropped reason=\"its end did not come\"");
+	trace_shared(
+		&admin->lines, TRACE_WARNING, "ctl line dropped reason=\"its end did not come\"");
 	line_drop(&admin->reader);
 	return UINT64_MAX;
 }

@@ -12,6 +12,7 @@
 #include "broker/line.h"
 #include "broker/loop.h"
 #include "broker/node.h"
+#include "broker/trace.h"
 
 struct broker;
 
@@ -27,8 +28,13 @@ struct admin {
 	uint64_t retry_at; /* not before then, while another process reads what is NODE now */
 	int closing;       /* the FIFO that was closed, until admin_deinit(); -1 */
 	struct line_reader reader;
+	struct trace_share lines; /* of diagnostics, that commands cause */
 	uint64_t partial_since;
 };
+
+/* Lines of diagnostics at once, which are the results of some commands, and a second. */
+#define ADMIN_LINES_BURST 200
+#define ADMIN_LINES_PER_S 20
 
 /* How long half a line is waited for, ns: its writer is gone. */
 #define ADMIN_PARTIAL_NS (UINT64_C(2000000000))

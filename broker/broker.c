@@ -106,7 +106,9 @@ struct text broker_room_row(const struct broker *broker, const struct room *room
 
 static void trace_row(void *userdata, struct text row)
 {
-	trace(TRACE_INFO, "stats %.*s", (int)row.len, row.data);
+	struct broker *broker = userdata;
+
+	trace_shared(&broker->admin.lines, TRACE_INFO, "stats %.*s", (int)row.len, row.data);
 }
 
 /* ---- limits ---- */
@@ -164,7 +166,7 @@ static void signals_ready(struct watch *watch, uint32_t events)
 			broker_reload(broker);
 			break;
 		case SIGUSR1:
-			broker_stats(broker, trace_row, NULL);
+			broker_stats(broker, trace_row, broker);
 			break;
 		default:
 			broker_stop(broker, TEXT("ended by a signal"), (uid_t)-1);
@@ -265,8 +267,8 @@ static void broker_evict(struct person *person)
 	list_for_each (link, &person->sessions) {
 		struct session *session = container_of(link, struct session, person_link);
 
-		trace(TRACE_WARNING, "name returned name=%s from=%u", person->name,
-			session->user->uid);
+		trace_shared(&session->user->account->lines, TRACE_WARNING,
+			"name returned name=%s from=%u", person->name, session->user->uid);
 		fast_revoke(session);
 		session_close(session, false, 0, "KICKED", "the name %s is a Unix user's now",
 			person->name);
@@ -368,6 +370,10 @@ int broker_init(struct broker *broker, const struct broker_config *config)
 	broker->signals.fd = broker->guard.watch.fd = broker->names.fd = -1;
 	broker->listener = (struct listener){ .watch.fd = -1, .lock.fd = -1, .spare = -1 };
 	broker->admin.watch.fd = broker->admin.lock.fd = broker->admin.closing = -1;
+	trace_share_init(&broker->admin.lines, ADMIN_LINES_BURST, ADMIN_LINES_PER_S);
+	trace_share_name(&broker->admin.lines, "ctl");
+	trace_share_init(&broker->listener.lines, LISTENER_LINES_BURST, LISTENER_LINES_PER_S);
+	trace_share_name(&broker->listener.lines, "accept");
 	list_init(&broker->sessions);
 	list_init(&broker->reading);
 	list_init(&broker->ringing);
@@ -467,6 +473,8 @@ void broker_deinit(struct broker *broker)
 	loop_deinit(&broker->loop);
 	settings_deinit(&broker->settings);
 	/* last: a new broker starts as soon as it has the locks */
+	trace_share_deinit(&broker->admin.lines);
+	trace_share_deinit(&broker->listener.lines);
 	admin_deinit(&broker->admin);
 	listener_deinit(&broker->listener);
 }
@@ -648,6 +656,7 @@ static uint64_t broker_patience(struct broker *broker)
 	wait = MIN(wait, closers_patience(&broker->closers));
 	if (!list_is_empty(&broker->gone)) /* their sockets could not be handed over */
 		wait = MIN(wait, CLOSER_RETRY_NS);
+	wait = MIN(wait, trace_patience());
 	if (broker->is_stopping)
 		wait = MIN(wait, broker->stop_at - MIN(now, broker->stop_at));
 

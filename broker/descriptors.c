@@ -78,7 +78,7 @@ bool descriptors_free_one(struct broker *broker)
 	}
 	if (!stuck)
 		return false;
-	trace(TRACE_WARNING,
+	trace_shared(&stuck->user->account->lines, TRACE_WARNING,
 		"cut uid=%u pid=%d name=%s blocked_s=%lu reason=\"out of descriptors\"",
 		stuck->user->uid, stuck->pid, session_name(stuck),
 		(unsigned long)(longest / 1000000000));

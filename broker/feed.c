@@ -559,7 +559,8 @@ void feed_break(struct feed *feed, const char *why)
 
 	if (feed->is_finished)
 		return;
-	trace(TRACE_WARNING, "ring uid=%u name=%.*s room=%.*s reason=\"%s\"", fast->user->uid,
+	trace_shared(&fast->user->account->lines, TRACE_WARNING,
+		"ring uid=%u name=%.*s room=%.*s reason=\"%s\"", fast->user->uid,
 		(int)fast->author.name.len, fast->author.name.data, (int)room.len, room.data, why);
 	feed->is_ending = feed->is_revoked = true;
 	feed_finish(feed);

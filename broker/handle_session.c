@@ -136,8 +136,8 @@ int handle_stop(struct session *session, const struct frame *frame)
 	struct text reason = frame->rest;
 
 	if (!session_is_admin(session)) {
-		trace(TRACE_WARNING, "denied uid=%u pid=%d what=STOP", session->user->uid,
-			session->pid);
+		trace_shared(&session->user->account->lines, TRACE_WARNING,
+			"denied uid=%u pid=%d what=STOP", session->user->uid, session->pid);
 		answer_refuse(
 			session, frame, CODE_DENIED, "only the broker's user and root may stop it");
 		return 0;
@@ -169,8 +169,8 @@ int handle_ctl(struct session *session, const struct frame *frame)
 	int r;
 
 	if (!session_is_admin(session)) {
-		trace(TRACE_WARNING, "denied uid=%u pid=%d what=CTL", session->user->uid,
-			session->pid);
+		trace_shared(&session->user->account->lines, TRACE_WARNING,
+			"denied uid=%u pid=%d what=CTL", session->user->uid, session->pid);
 		answer_refuse(session, frame, CODE_DENIED,
 			"only the broker's user and root may administer it");
 		return 0;

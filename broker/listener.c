@@ -148,7 +148,8 @@ static void turn_away(struct broker *broker, int fd, const char *code, const cha
 
 static void listener_pause(struct listener *listener, struct broker *broker, int error)
 {
-	trace(TRACE_WARNING, "accept paused reason=\"%s\"", strerror(error));
+	trace_shared(
+		&listener->lines, TRACE_WARNING, "accept paused reason=\"%s\"", strerror(error));
 	loop_change(&broker->loop, &listener->watch, 0);
 	listener->is_paused = true;
 	listener->resume_at = broker->users.now + PAUSE_NS;
@@ -181,7 +182,8 @@ static void listener_greet(struct broker *broker, int fd)
 	if (r == 0)
 		r = session_new(broker, fd, uid, pid);
 	if (r < 0) {
-		trace(TRACE_WARNING, "accept failed reason=\"%s\"", strerror(-r));
+		trace_shared(&broker->listener.lines, TRACE_WARNING, "accept failed reason=\"%s\"",
+			strerror(-r));
 		turn_away(broker, fd, "AGAIN", "the broker is out of memory");
 	}
 }
@@ -195,7 +197,8 @@ static void listener_squeeze(struct broker *broker, int fd)
 		return;
 	}
 	broker->n_turned_away++;
-	trace(TRACE_WARNING, "accept refused reason=\"out of descriptors\"");
+	trace_shared(&broker->listener.lines, TRACE_WARNING,
+		"accept refused reason=\"out of descriptors\"");
 	turn_away(broker, fd, "AGAIN", "the broker is out of descriptors");
 }
 

@@ -10,6 +10,7 @@
 
 #include "broker/loop.h"
 #include "broker/node.h"
+#include "broker/trace.h"
 
 struct broker;
 
@@ -24,6 +25,7 @@ struct listener {
 	int lost;         /* why it cannot be made again, as of listener_open(); 0: it is there */
 	int spare;        /* a descriptor to give up when there are none left */
 	bool refuses_rights; /* its clients can not pass descriptors until they are allowed to */
+	struct trace_share lines; /* of diagnostics: connections that belong to nobody yet */
 	bool is_paused;
 	uint64_t resume_at;
 };
@@ -37,6 +39,10 @@ struct listener {
  * ns. */
 #define LISTENER_TURN    64
 #define LISTENER_TURN_NS (UINT64_C(500) * 1000)
+
+/* Lines of diagnostics about connections that belong to nobody yet: at once, and a second. */
+#define LISTENER_LINES_BURST 100
+#define LISTENER_LINES_PER_S 1
 
 /* Bind, under the lock. Returns 0, NODE_E_FOREIGN or NODE_E_HELD with WHY filled in,
  * or -errno. PATH is borrowed. On failure nothing is left. */

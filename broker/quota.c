@@ -50,6 +50,7 @@ void quota_init(struct quota_account *account)
 	turns_init(&account->sending);
 	turns_init(&account->ringing);
 	turns_init(&account->errands);
+	trace_share_init(&account->lines, TRACE_USER_BURST, TRACE_USER_PER_S);
 	throttle_init(&account->throttle);
 }
 
@@ -66,6 +67,7 @@ void quota_deinit(struct quota_account *account)
 	turns_deinit(&account->sending);
 	turns_deinit(&account->ringing);
 	turns_deinit(&account->errands);
+	trace_share_deinit(&account->lines);
 	list_unlink(&account->accounts_link);
 	throttle_deinit(&account->throttle);
 }

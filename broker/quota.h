@@ -12,6 +12,7 @@
 #include "broker/meter.h"
 #include "broker/rate.h"
 #include "broker/throttle.h"
+#include "broker/trace.h"
 
 enum quota_kind {
 	QUOTA_CONNECTIONS,
@@ -60,6 +61,7 @@ struct quota_account {
 	struct turns reading, sending; /* sessions with input, and with output */
 	struct turns ringing;          /* fast paths whose rings are to be looked at */
 	struct turns errands;          /* what is to be read from the disk; see errand.h */
+	struct trace_share lines;      /* of diagnostics, that its clients cause */
 };
 
 /* Put the session link SESSION in the line of TURNS, and that in the line of ACCOUNTS. */

@@ -45,9 +45,9 @@ void session_set_state(struct session *session, enum session_state state)
 {
 	/* forward only */
 	assert(state > session->state);
-	trace(TRACE_DEBUG, "session number=%lu uid=%u from=%s to=%s",
-		(unsigned long)session->number, session->user->uid, state_names[session->state],
-		state_names[state]);
+	trace_shared(&session->user->account->lines, TRACE_DEBUG,
+		"session number=%lu uid=%u from=%s to=%s", (unsigned long)session->number,
+		session->user->uid, state_names[session->state], state_names[state]);
 	session->state = state;
 }
 
@@ -129,8 +129,9 @@ static void session_framing(struct session *session, const char *what)
 {
 	if (session->state >= SESSION_CLOSING)
 		return;
-	trace(TRACE_WARNING, "framing uid=%u pid=%d name=%s reason=\"%s\"", session->user->uid,
-		session->pid, session_name(session), what);
+	trace_shared(&session->user->account->lines, TRACE_WARNING,
+		"framing uid=%u pid=%d name=%s reason=\"%s\"", session->user->uid, session->pid,
+		session_name(session), what);
 	session->broker->n_framing++;
 	session_close(session, false, 0, "FRAMING", "%s", what);
 }
@@ -310,8 +311,8 @@ static void user_tell_rate(
 	if (account->told_at > 0 && users->now - account->told_at < TELL_RATE_NS)
 		return;
 	account->told_at = users->now;
-	trace(TRACE_WARNING, "quota uid=%u user=%s what=%s limit=%lu", user->uid,
-		user->name[0] ? user->name : "-", what, (unsigned long)rate->max);
+	trace_shared(&account->lines, TRACE_WARNING, "quota uid=%u user=%s what=%s limit=%lu",
+		user->uid, user->name[0] ? user->name : "-", what, (unsigned long)rate->max);
 }
 
 /* Say BYE and close now: what is not let in holds no descriptor until the round ends. */
@@ -337,7 +338,8 @@ static bool user_is_fair(struct broker *broker, const struct user *user, char *w
 	if (descriptors_are_shared(n_held, n_left))
 		return true;
 	broker->n_turned_away++;
-	trace(TRACE_WARNING, "quota uid=%u user=%s what=descriptors used=%lu left=%lu", user->uid,
+	trace_shared(&user->account->lines, TRACE_WARNING,
+		"quota uid=%u user=%s what=descriptors used=%lu left=%lu", user->uid,
 		user->name[0] ? user->name : "-", (unsigned long)n_held, (unsigned long)n_left);
 	snprintf(why, SESSION_WHY_MAX, "connections: %lu descriptors are left",
 		(unsigned long)n_left);
@@ -362,8 +364,9 @@ static bool user_may_connect(
 		return true;
 	rate_take(connects);
 	if (n_used >= n_max) {
-		trace(TRACE_WARNING, "quota uid=%u user=%s what=connections used=%lu limit=%lu",
-			user->uid, user->name[0] ? user->name : "-", (unsigned long)n_used,
+		trace_shared(&account->lines, TRACE_WARNING,
+			"quota uid=%u user=%s what=connections used=%lu limit=%lu", user->uid,
+			 user->name[0] ? user->name : "-", (unsigned long)n_used,
 			(unsigned long)n_max);
 		snprintf(why, SESSION_WHY_MAX, "connections: at the limit of %lu",
 			(unsigned long)n_max);

@@ -16,6 +16,19 @@
 #define LINES_PER_S 100
 #define LINES_BURST 1000
 
+/* Of a line, in a bucket. */
+#define LINE_COST 1000
+
+/* Of a line of debugging: there are many, and an administrator has asked for them. */
+#define DEBUG_COST 100
+
+/* A share is quiet when it could write so many lines: a user that goes on writes its next
+ * line, and the count with it, before that. */
+#define QUIET_LINES 3u
+
+/* A count that could not be written is tried again after so long. */
+#define RETRY_NS (UINT64_C(1) * 1000000000)
+
 static const char *const level_names[] = {
 	[TRACE_ERROR] = "error",
 	[TRACE_WARNING] = "warning",
@@ -25,10 +38,14 @@ static const char *const level_names[] = {
 
 static struct {
 	enum trace_level level;
-	uint64_t tokens; /* thousandths of a line */
-	uint64_t at_ms;
+	struct trace_bucket bucket;
 	uint64_t n_lost;
-} state = { .level = TRACE_INFO, .tokens = LINES_BURST * 1000 };
+	struct list lossy; /* shares with lines that were left out and not counted out loud yet */
+} state = {
+	.level = TRACE_INFO,
+	.bucket.tokens = LINES_BURST * LINE_COST,
+	.lossy = { &state.lossy, &state.lossy },
+};
 
 void trace_set_level(enum trace_level level)
 {
@@ -45,24 +62,40 @@ bool trace_find_level(struct text name, enum trace_level *ret_level)
 	return false;
 }
 
-/* The last of the burst is for errors: warnings are what a hostile client can cause. */
-#define LINES_FOR_ERRORS 100
+/* What is left of the burst for the levels below: errors go first, debugging last. */
+static const unsigned lines_kept[] = {
+	[TRACE_ERROR] = 0,
+	[TRACE_WARNING] = 100,
+	[TRACE_INFO] = 100,
+	[TRACE_DEBUG] = 500,
+};
+
+static uint64_t trace_clock_ms(void)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_MONOTONIC, &ts);
+	return (uint64_t)ts.tv_sec * 1000 + (uint64_t)ts.tv_nsec / 1000000;
+}
+
+static void bucket_fill(struct trace_bucket *bucket, uint64_t burst, uint64_t per_s)
+{
+	uint64_t now = trace_clock_ms(), full = burst * LINE_COST;
+
+	/* as long as it takes to fill it is enough, and no product wraps */
+	bucket->tokens = MIN(
+		bucket->tokens + MIN(now - bucket->at_ms, full) * per_s * LINE_COST / 1000, full);
+	bucket->at_ms = now;
+}
 
 static bool trace_take_token(enum trace_level level)
 {
-	uint64_t keep = level == TRACE_ERROR ? 0 : LINES_FOR_ERRORS;
+	uint64_t keep = lines_kept[level];
 
-	struct timespec ts;
-	uint64_t now;
-
-	clock_gettime(CLOCK_MONOTONIC, &ts);
-	now = (uint64_t)ts.tv_sec * 1000 + (uint64_t)ts.tv_nsec / 1000000;
-	state.tokens =
-		MIN(state.tokens + (now - state.at_ms) * LINES_PER_S, (uint64_t)LINES_BURST * 1000);
-	state.at_ms = now;
-	if (state.tokens < (keep + 1) * 1000)
+	bucket_fill(&state.bucket, LINES_BURST, LINES_PER_S);
+	if (state.bucket.tokens < (keep + 1) * LINE_COST)
 		return false;
-	state.tokens -= 1000;
+	state.bucket.tokens -= LINE_COST;
 	return true;
 }
 
@@ -76,24 +109,20 @@ static bool trace_write(const char *line, size_t len)
 	       write(STDERR_FILENO, line, len) == (ssize_t)len;
 }
 
-void trace(enum trace_level level, const char *format, ...)
+/* Returns whether it was written. */
+static _printf_(2, 0) bool trace_line(enum trace_level level, const char *format, va_list ap)
 {
 	char plain[LINE_MAX_LEN], line[64 + TEXT_ESCAPED_MAX(LINE_MAX_LEN)];
 	size_t len;
-	va_list ap;
 	int n;
 
-	if (level > state.level)
-		return;
 	if (!trace_take_token(level)) {
 		state.n_lost++;
-		return;
+		return false;
 	}
-	va_start(ap, format);
 	n = vsnprintf(plain, sizeof plain, format, ap);
-	va_end(ap);
 	if (n < 0)
-		return;
+		return false;
 	len = (size_t)snprintf(line, 64, "chat-broker: %s%s",
 		level == TRACE_INFO ? "" : level_names[level], level == TRACE_INFO ? "" : ": ");
 	len += text_escape(line + len, (struct text){ plain, MIN((size_t)n, sizeof plain - 1) });
@@ -107,6 +136,126 @@ void trace(enum trace_level level, const char *format, ...)
 		if (trace_write(lost, (size_t)k))
 			state.n_lost = 0;
 	}
-	if (!trace_write(line, len))
-		state.n_lost++;
+	if (trace_write(line, len))
+		return true;
+	state.n_lost++;
+	return false;
+}
+
+void trace(enum trace_level level, const char *format, ...)
+{
+	va_list ap;
+
+	if (level > state.level)
+		return;
+	va_start(ap, format);
+	(void)trace_line(level, format, ap);
+	va_end(ap);
+}
+
+/* ---- shares ---- */
+
+void trace_share_init(struct trace_share *share, unsigned burst, unsigned per_s)
+{
+	*share = (struct trace_share){ .burst = burst,
+		.per_s = per_s,
+		.bucket = { .tokens = (uint64_t)burst * LINE_COST, .at_ms = trace_clock_ms() } };
+	list_init(&share->lossy_link);
+}
+
+void trace_share_name(struct trace_share *share, const char *format, ...)
+{
+	va_list ap;
+
+	va_start(ap, format);
+	vsnprintf(share->source, sizeof share->source, format, ap);
+	va_end(ap);
+}
+
+/* What any level may see: lines are missing. */
+static _printf_(1, 2) bool trace_count(const char *format, ...)
+{
+	va_list ap;
+	bool is_written;
+
+	va_start(ap, format);
+	is_written = trace_line(TRACE_WARNING, format, ap);
+	va_end(ap);
+	return is_written;
+}
+
+/* Write the count of SHARE, which costs a line of it. Where there is no room for it, it goes
+ * on counting. */
+static void share_count(struct trace_share *share)
+{
+	share->bucket.tokens -= MIN(share->bucket.tokens, (uint64_t)LINE_COST);
+	if (!trace_count(
+		    "%s: %lu lines were left out", share->source, (unsigned long)share->n_lost))
+		return;
+	share->n_lost = 0;
+	list_unlink(&share->lossy_link);
+}
+
+void trace_share_deinit(struct trace_share *share)
+{
+	if (share->n_lost > 0) {
+		share_count(share);
+		state.n_lost += share->n_lost;
+		list_unlink(&share->lossy_link);
+	}
+	share->n_lost = 0;
+}
+
+/* Take what a line costs, if it is there; debugging leaves half for what matters more. */
+static bool share_take_token(struct trace_share *share, enum trace_level level)
+{
+	uint64_t cost = level == TRACE_DEBUG ? DEBUG_COST : LINE_COST;
+	uint64_t keep = level == TRACE_DEBUG ? (uint64_t)share->burst * LINE_COST / 2 : 0;
+	uint64_t count = share->n_lost > 0 ? LINE_COST : 0; /* its line comes first */
+
+	bucket_fill(&share->bucket, share->burst, share->per_s);
+	if (share->bucket.tokens < keep + cost + count)
+		return false;
+	share->bucket.tokens -= cost;
+	return true;
+}
+
+void trace_shared(struct trace_share *share, enum trace_level level, const char *format, ...)
+{
+	va_list ap;
+
+	if (level > state.level)
+		return;
+	if (!share_take_token(share, level)) {
+		share->n_lost++;
+		if (!list_is_linked(&share->lossy_link))
+			list_append(&state.lossy, &share->lossy_link);
+		return;
+	}
+	if (share->n_lost > 0)
+		share_count(share);
+	va_start(ap, format);
+	(void)trace_line(level, format, ap);
+	va_end(ap);
+}
+
+uint64_t trace_patience(void)
+{
+	uint64_t wait = UINT64_MAX;
+
+	list_for_each (link, &state.lossy) {
+		struct trace_share *share = container_of(link, struct trace_share, lossy_link);
+		uint64_t quiet = MIN(share->burst, QUIET_LINES) * (uint64_t)LINE_COST;
+
+		bucket_fill(&share->bucket, share->burst, share->per_s);
+		if (share->bucket.tokens >= quiet) {
+			share_count(share);
+			if (share->n_lost > 0)
+				wait = MIN(wait, RETRY_NS);
+			continue;
+		}
+		wait = MIN(wait,
+			((quiet - share->bucket.tokens) / share->per_s + 1) * UINT64_C(1000000));
+	}
+	return wait;
 }

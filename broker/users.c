@@ -31,6 +31,10 @@ static void users_add_account(
 	struct users *users, struct quota_account *account, uid_t uid, const char *name)
 {
 	quota_init(account);
+	if (uid == (uid_t)-1)
+		trace_share_name(&account->lines, "%s", name);
+	else
+		trace_share_name(&account->lines, "uid=%u", uid);
 	account->number = users->next_account++;
 	list_append(&users->accounts, &account->accounts_link);
 	users_apply_account(users, account, uid, name);

@@ -365,6 +365,63 @@ static void test_others_may_not(void **state)
 	assert_int_equal(directory_count(broker->dir), 0);
 }
 
+/* A user who is refused again and again fills no log, and hides nobody else's lines. */
+static void test_refusals_are_counted(void **state)
+{
+	struct broker *broker;
+	struct raw *raw, *other;
+	unsigned long n_left_out;
+	const char *line;
+	unsigned n;
+
+	if (geteuid() != 0)
+		SKIP("only root has two users");
+	broker = broker_start(NULL);
+	other = raw_hello_as(broker, 1, "");
+	raw = raw_hello_as(broker, STRANGER, "");
+	for (unsigned i = 0; i < 3000; i++) {
+		raw_send(raw, "#1 CTL STATS");
+		raw_expect(raw, "#1 ! DENIED ~");
+	}
+	raw_send(other, "#1 CTL STATS");
+	raw_expect(other, "#1 ! DENIED ~");
+	broker_expect(broker, "warning: denied uid=1 pid=%d what=CTL", getpid());
+	/* none follows, and they are counted all the same */
+	line = strstr(
+		broker_expect(broker, "warning: uid=%u: ~ lines were left out", STRANGER), "uid=");
+	assert_int_equal(sscanf(line, "uid=65534: %lu", &n_left_out), 1);
+	n = broker_count(broker, "denied uid=65534 ~");
+	assert_in_range(n, 10, 100);
+	/* of some more lines, with the next one */
+	if (n + n_left_out != 3000)
+		assert_true(broker_count(broker, "uid=65534: ~ lines were left out") > 1);
+	broker_stop(broker);
+}
+
+/* Nor do those who may write to the FIFO hide what users cause. */
+static void test_commands_are_counted(void **state)
+{
+	struct broker *broker;
+	struct raw *raw;
+
+	if (geteuid() != 0)
+		SKIP("only root has two users");
+	broker = broker_start(NULL);
+	raw = raw_hello_as(broker, STRANGER, "");
+	for (unsigned i = 0; i < 500; i++)
+		broker_ctl(broker, "NONSENSE");
+	broker_ctl(broker, "SAY lobby done");
+	raw_send(raw, "#j JOIN lobby last=1");
+	while (!pattern_matches("MSG lobby 1 ~\ndone", raw_next(raw)))
+		;
+	raw_send(raw, "#1 CTL STATS");
+	raw_expect(raw, "#1 ! DENIED ~");
+	broker_expect(broker, "denied uid=%u pid=%d what=CTL", STRANGER, getpid());
+	broker_expect(broker, "warning: ctl: ~ lines were left out");
+	assert_true(broker_count(broker, "ctl command=~NONSENSE~") < 300);
+	broker_stop(broker);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -378,6 +435,8 @@ int main(void)
 		TEST(test_written_and_removed),
 		TEST(test_without_fifo),
 		TEST(test_status_is_squatted),
+		TEST(test_refusals_are_counted),
+		TEST(test_commands_are_counted),
 		TEST(test_ctl_requests),
 		TEST(test_others_may_not),
 	};

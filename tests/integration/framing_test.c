@@ -56,11 +56,14 @@ static void test_broken_batches(void **state)
 
 		memcpy(packet + BATCH_START_LEN, broken[i].bytes, broken[i].len);
 		raw_send_bytes(raw, packet, BATCH_START_LEN + broken[i].len);
-		expect_framing(broker, raw, "t3ster");
+		raw_expect(raw, "BYE FRAMING ~");
+		raw_expect_close(raw);
 		raw_close(raw);
 		raw_expect_quiet(other);
+		assert_int_equal(raw_counter(other, "framing"), i + 1);
 	}
-	assert_int_equal(broker_count(broker, "framing uid="), ARRAY_LEN(broken));
+	/* each has a line, up to what one user may cause */
+	assert_int_equal(broker_count(broker, "framing uid="), MIN(ARRAY_LEN(broken), (size_t)10));
 	raw_send(other, "#s SAY r\nstill here");
 	raw_expect(other, "#s * 1");
 	raw_expect(other, "MSG r 1 ~\nstill here");

@@ -90,6 +90,123 @@ static void test_levels(void **state)
 	assert_int_equal(level, TRACE_DEBUG);
 }
 
+/* As if time had gone by. */
+static void share_rest(struct trace_share *share, uint64_t ms)
+{
+	share->bucket.at_ms -= ms;
+}
+
+static void share_make(struct trace_share *share, const char *source)
+{
+	trace_share_init(share, 3, 1);
+	trace_share_name(share, "%s", source);
+}
+
+/* What is above a share is left out, and counted before the next line of that share. */
+static void test_share(void **state)
+{
+	struct trace_share one, two;
+
+	share_make(&one, "uid=1");
+	share_make(&two, "uid=2");
+	for (int i = 0; i < 5; i++)
+		trace_shared(&one, TRACE_WARNING, "one %d", i);
+	assert_string_equal(captured(), "chat-broker: warning: one 0\nchat-broker: warning: one 1\n"
+					"chat-broker: warning: one 2\n");
+	/* that of another is not less for it */
+	trace_shared(&two, TRACE_INFO, "two");
+	assert_string_equal(captured(), "chat-broker: two\n");
+	/* there must be room for the count, too */
+	share_rest(&one, 1000);
+	trace_shared(&one, TRACE_WARNING, "one");
+	assert_string_equal(captured(), "");
+	share_rest(&one, 1000);
+	trace_shared(&one, TRACE_ERROR, "one");
+	assert_string_equal(captured(), "chat-broker: warning: uid=1: 3 lines were left out\n"
+					"chat-broker: error: one\n");
+	trace_shared(&one, TRACE_WARNING, "one");
+	assert_string_equal(captured(), "");
+	share_rest(&one, 1000000);
+	trace_share_deinit(&one);
+	assert_string_equal(captured(), "chat-broker: warning: uid=1: 1 lines were left out\n");
+	trace_share_deinit(&two);
+	assert_string_equal(captured(), "");
+	/* one that was never begun */
+	one = (struct trace_share){ 0 };
+	trace_share_deinit(&one);
+}
+
+/* Of a share that is quiet the count is written, too, and not while lines still come. */
+static void test_share_is_quiet(void **state)
+{
+	struct trace_share share;
+	uint64_t wait;
+
+	share_make(&share, "uid=1");
+	assert_int_equal(trace_patience(), UINT64_MAX);
+	for (int i = 0; i < 7; i++)
+		trace_shared(&share, TRACE_WARNING, "x");
+	(void)captured();
+	wait = trace_patience();
+	assert_in_range(wait, UINT64_C(2900000000), UINT64_C(3001000000));
+	share_rest(&share, 2000);
+	assert_in_range(trace_patience(), UINT64_C(900000000), UINT64_C(1001000000));
+	assert_string_equal(captured(), "");
+	share_rest(&share, 1000);
+	assert_int_equal(trace_patience(), UINT64_MAX);
+	assert_string_equal(captured(), "chat-broker: warning: uid=1: 4 lines were left out\n");
+	assert_int_equal(trace_patience(), UINT64_MAX);
+	trace_share_deinit(&share);
+	assert_string_equal(captured(), "");
+}
+
+/* A count for which there is no room is tried again, and is whole then. */
+static void test_share_is_stuck(void **state)
+{
+	struct trace_share share;
+	char bytes[65536] = { 0 };
+
+	share_make(&share, "uid=1");
+	for (int i = 0; i < 5; i++)
+		trace_shared(&share, TRACE_WARNING, "x");
+	while (write(pipe_fds[1], bytes, 4096) > 0)
+		;
+	share_rest(&share, 3000);
+	assert_int_equal(trace_patience(), UINT64_C(1000000000));
+	assert_int_equal(share.n_lost, 2);
+	(void)captured();
+	share_rest(&share, 3000);
+	assert_int_equal(trace_patience(), UINT64_MAX);
+	assert_non_null(strstr(captured(), "uid=1: 2 lines were left out\n"));
+	trace_share_deinit(&share);
+}
+
+/* Debugging leaves half of a share for what matters more. */
+static void test_share_of_debugging(void **state)
+{
+	struct trace_share share;
+	const char *at;
+	unsigned n = 0;
+
+	trace_set_level(TRACE_DEBUG);
+	trace_share_init(&share, 10, 1);
+	trace_share_name(&share, "uid=1");
+	for (int i = 0; i < 100; i++)
+		trace_shared(&share, TRACE_DEBUG, "x");
+	for (at = captured(); (at = strchr(at, '\n')); at++)
+		n++;
+	assert_in_range(n, 45, 55);
+	trace_shared(&share, TRACE_WARNING, "what matters");
+	assert_non_null(strstr(captured(), "chat-broker: warning: what matters\n"));
+	/* what is not wanted does not count */
+	trace_set_level(TRACE_ERROR);
+	share.n_lost = 0;
+	list_unlink(&share.lossy_link);
+	trace_shared(&share, TRACE_DEBUG, "x");
+	assert_int_equal(share.n_lost, 0);
+	trace_share_deinit(&share);
+}
+
 /* The longest there is, each byte of it escaped, is one write that a pipe takes whole. */
 static void test_long(void **state)
 {
@@ -149,6 +266,10 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(test_lines, capture, release),
 		cmocka_unit_test_setup_teardown(test_levels, capture, release),
+		cmocka_unit_test_setup_teardown(test_share, capture, release),
+		cmocka_unit_test_setup_teardown(test_share_is_quiet, capture, release),
+		cmocka_unit_test_setup_teardown(test_share_is_stuck, capture, release),
+		cmocka_unit_test_setup_teardown(test_share_of_debugging, capture, release),
 		cmocka_unit_test_setup_teardown(test_long, capture, release),
 		cmocka_unit_test_setup_teardown(test_full, capture, release),
 		cmocka_unit_test_setup_teardown(test_rate, capture, release),
