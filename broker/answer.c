@@ -130,6 +130,16 @@ void answer_refuse(
 	answer_put(session, line, n + k, sizeof line);
 }
 
+void answer_refuse_name(struct session *session, const struct frame *frame, int outcome)
+{
+	if (outcome == USERS_E_BUSY)
+		answer_refuse(session, frame, CODE_AGAIN,
+			"too many look-ups of names wait, %u of them yours; try again later",
+			session->user->account->n_names_asked);
+	else
+		answer_refuse(session, frame, CODE_AGAIN, "the user database does not answer");
+}
+
 void answer_error(struct session *session, const struct frame *frame, int error)
 {
 	if (error == -ENOMEM)

@@ -55,5 +55,8 @@ void answer_row(struct session *session, const struct frame *frame, struct text 
 _printf_(4, 5) void answer_refuse(struct session *session, const struct frame *frame,
 	enum code code, const char *format, ...);
 
+/* Refuse because a name could not be looked up: USERS_E_AGAIN or USERS_E_BUSY of users.h. */
+void answer_refuse_name(struct session *session, const struct frame *frame, int outcome);
+
 /* Refuse for an error of our own: -ENOMEM, or what the disk said. */
 void answer_error(struct session *session, const struct frame *frame, int error);

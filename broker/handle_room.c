@@ -58,7 +58,7 @@ static int target_conversation(struct session *session, const struct frame *fram
 		answer_refuse(session, frame, CODE_ROOM, "not a conversation of yours");
 		return 0;
 	}
-	r = users_resolve(&broker->users, other, &session->wait_link, &uid);
+	r = users_resolve(&broker->users, session->user, other, &session->wait_link, &uid);
 	switch (r) {
 	case 0:
 		break;
@@ -69,7 +69,8 @@ static int target_conversation(struct session *session, const struct frame *fram
 		answer_refuse(session, frame, CODE_NONAME, "nobody has this name");
 		return 0;
 	case USERS_E_AGAIN:
-		answer_refuse(session, frame, CODE_AGAIN, "the user data base does not answer");
+	case USERS_E_BUSY:
+		answer_refuse_name(session, frame, r);
 		return 0;
 	default:
 		answer_error(session, frame, r);

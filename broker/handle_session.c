@@ -31,7 +31,8 @@ static int refuse_name(struct session *session, const struct frame *frame, int o
 			(unsigned long)session->user->account->max[QUOTA_NAMES]);
 		return 0;
 	case USERS_E_AGAIN:
-		answer_refuse(session, frame, CODE_AGAIN, "the user data base does not answer");
+	case USERS_E_BUSY:
+		answer_refuse_name(session, frame, outcome);
 		return 0;
 	default:
 		answer_error(session, frame, outcome);

@@ -50,6 +50,7 @@ void quota_init(struct quota_account *account)
 	turns_init(&account->sending);
 	turns_init(&account->ringing);
 	turns_init(&account->errands);
+	turns_init(&account->names);
 	trace_share_init(&account->lines, TRACE_USER_BURST, TRACE_USER_PER_S);
 	throttle_init(&account->throttle);
 }
@@ -67,6 +68,7 @@ void quota_deinit(struct quota_account *account)
 	turns_deinit(&account->sending);
 	turns_deinit(&account->ringing);
 	turns_deinit(&account->errands);
+	turns_deinit(&account->names);
 	trace_share_deinit(&account->lines);
 	list_unlink(&account->accounts_link);
 	throttle_deinit(&account->throttle);

@@ -61,6 +61,8 @@ struct quota_account {
 	struct turns reading, sending; /* sessions with input, and with output */
 	struct turns ringing;          /* fast paths whose rings are to be looked at */
 	struct turns errands;          /* what is to be read from the disk; see errand.h */
+	struct turns names;            /* names to be looked up; see nss.h */
+	unsigned n_names_asked;        /* of them */
 	struct trace_share lines;      /* of diagnostics, that its clients cause */
 };
 

@@ -395,7 +395,10 @@ static void session_admit(struct session *session)
 		return;
 	}
 	if (r) {
-		session_turn_away(session, "AGAIN", "the user data base does not answer");
+		session_turn_away(session, "AGAIN",
+			r == USERS_E_BUSY
+				? "too many connections wait for the user database; try again later"
+				: "the user database does not answer");
 		return;
 	}
 	if (!user_may_connect(session->broker, user, why)) {

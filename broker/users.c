@@ -48,7 +48,9 @@ int users_init(struct users *users, const struct settings *settings)
 	table_init(&users->by_name);
 	table_init(&users->persons);
 	list_init(&users->idle_users);
-	list_init(&users->idle_nicks);
+	list_init(&users->idle_strangers);
+	for (int kind = 0; kind < NICKS_KINDS; kind++)
+		list_init(&users->idle_nicks[kind]);
 	list_init(&users->accounts);
 	list_init(&users->throttled);
 	users_add_account(users, &users->strangers, (uid_t)-1, "strangers");
@@ -70,12 +72,23 @@ static void nick_free(struct users *users, struct nick *nick)
 	free(nick);
 }
 
+/* Put a name that nobody owns where it belongs, last. */
+static void nick_file(struct users *users, struct nick *nick)
+{
+	int kind = nick->query.status == NSS_ASKED   ? NICKS_ASKED
+		   : nick->query.status == NSS_FOUND ? NICKS_FOUND
+						     : NICKS_NONE;
+
+	list_unlink(&nick->idle_link);
+	list_append(&users->idle_nicks[kind], &nick->idle_link);
+}
+
 static void nick_disown(struct users *users, struct nick *nick)
 {
 	struct user *owner = TAKE(nick->owner);
 
 	list_unlink(&nick->owner_link);
-	list_append(&users->idle_nicks, &nick->idle_link);
+	nick_file(users, nick);
 	users->n_idle_nicks++;
 	quota_discharge(owner->account, QUOTA_NAMES, 1);
 	users_put(users, owner);
@@ -162,6 +175,8 @@ void users_dispatch(struct users *users)
 			struct nick *nick = container_of(query, struct nick, query);
 
 			nick->asked_at = query_answered_at(users, query);
+			if (!nick->owner)
+				nick_file(users, nick);
 			users_wake_all(users, &nick->waiters);
 		} else {
 			struct user *user = container_of(query, struct user, query);
@@ -223,37 +238,51 @@ struct user *user_ref(struct user *user)
 
 void users_put(struct users *users, struct user *user)
 {
+	struct list *first;
+
 	if (!user || --user->refs > 0)
 		return;
-	list_append(&users->idle_users, &user->idle_link);
+	/* one person can have many uids without an account: they do not take others' places */
+	list_append(user->is_known && user->account == &user->own ? &users->idle_users
+								  : &users->idle_strangers,
+		&user->idle_link);
 	if (++users->n_idle_users > USERS_IDLE_MAX) {
 		users->n_idle_users--;
-		user_free(users,
-			container_of(list_first(&users->idle_users), struct user, idle_link));
+		first = list_first(&users->idle_strangers);
+		if (!first)
+			first = list_first(&users->idle_users);
+		user_free(users, container_of(first, struct user, idle_link));
 	}
 }
 
-/* Ask, unless the answer is fresh or on its way. */
-static int query_await(struct users *users, struct nss_query *query, uint64_t *asked_at,
-	struct list *waiters, struct list *waiter)
+/* Is the answer fresh? Returns USERS_E_WAIT when it is to be asked for, or is on its way. */
+static int query_look(const struct users *users, const struct nss_query *query, uint64_t asked_at)
 {
-	int r;
+	if (query->status == NSS_UNKNOWN || query->status == NSS_ASKED ||
+		users->now - asked_at >= USERS_FRESH_NS)
+		return USERS_E_WAIT;
+	return query->status == NSS_FAILED ? USERS_E_AGAIN : 0;
+}
 
-	if (query->status != NSS_ASKED) {
-		if (query->status != NSS_UNKNOWN && users->now - *asked_at < USERS_FRESH_NS)
-			return query->status == NSS_FAILED ? USERS_E_AGAIN : 0;
-		r = nss_ask(&users->nss, query);
-		if (r < 0)
-			return USERS_E_AGAIN;
-		*asked_at = users->now;
+/* Ask for the Unix user's name, unless the answer is fresh or on its way. */
+static int user_ask(struct users *users, struct user *user, struct list *waiter)
+{
+	int r = query_look(users, &user->query, user->asked_at);
+
+	if (r != USERS_E_WAIT)
+		return r;
+	if (user->query.status != NSS_ASKED) {
+		if (nss_ask(&users->nss, &user->query, user->account))
+			return USERS_E_BUSY;
+		user->asked_at = users->now;
+		user_ref(user); /* the query's own: it lies in the row */
 	}
-	list_append(waiters, waiter);
+	list_append(&user->waiters, waiter);
 	return USERS_E_WAIT;
 }
 
 int users_await(struct users *users, struct user *user, struct list *waiter)
 {
-	bool was_asked = user->query.status == NSS_ASKED;
 	uint64_t n_waiting = 0;
 	int r;
 
@@ -261,12 +290,10 @@ int users_await(struct users *users, struct user *user, struct list *waiter)
 	list_for_each (link, &user->waiters)
 		n_waiting++;
 	if (n_waiting >= user->own.max[QUOTA_CONNECTIONS])
-		return USERS_E_AGAIN;
-	r = query_await(users, &user->query, &user->asked_at, &user->waiters, waiter);
-	if (r == USERS_E_WAIT && !was_asked)
-		user_ref(user); /* the query's own: it lies in the row */
+		return USERS_E_BUSY;
+	r = user_ask(users, user, waiter);
 	/* an old answer is better than none */
-	return r == USERS_E_AGAIN && user->is_known ? 0 : r;
+	return (r == USERS_E_AGAIN || r == USERS_E_BUSY) && user->is_known ? 0 : r;
 }
 
 /* "uN": the uid, when NAME is written so. */
@@ -306,6 +333,7 @@ void user_default_name(const struct user *user, char *ret_name)
 static int users_get_nick(struct users *users, struct text name, struct nick **ret_nick)
 {
 	struct table_link *link = table_find(&users->by_name, name);
+	struct list *first;
 	struct nick *nick;
 
 	if (link) {
@@ -314,11 +342,13 @@ static int users_get_nick(struct users *users, struct text name, struct nick **r
 	}
 	/* the oldest row that nobody owns or waits for makes room */
 	if (users->n_idle_nicks >= USERS_IDLE_MAX) {
-		nick = container_of(list_first(&users->idle_nicks), struct nick, idle_link);
-		if (nick->query.status == NSS_ASKED)
-			return USERS_E_AGAIN;
+		first = list_first(&users->idle_nicks[NICKS_NONE]);
+		if (!first)
+			first = list_first(&users->idle_nicks[NICKS_FOUND]);
+		if (!first)
+			return USERS_E_BUSY;
 		users->n_idle_nicks--;
-		nick_free(users, nick);
+		nick_free(users, container_of(first, struct nick, idle_link));
 	}
 	nick = calloc(1, sizeof *nick);
 	if (!nick)
@@ -334,7 +364,7 @@ static int users_get_nick(struct users *users, struct text name, struct nick **r
 		free(nick);
 		return -ENOMEM;
 	}
-	list_append(&users->idle_nicks, &nick->idle_link);
+	nick_file(users, nick);
 	users->n_idle_nicks++;
 	*ret_nick = nick;
 	return 0;
@@ -409,8 +439,10 @@ int users_restore_name(struct users *users, struct text name, uid_t uid, uint64_
 	struct user *user;
 	int r;
 
-	r = text_is_name(name) ? users_get_nick(users, name, &nick) : 0;
-	if (r || !text_is_name(name))
+	if (!text_is_name(name))
+		return 0;
+	r = users_get_nick(users, name, &nick);
+	if (r)
 		return r < 0 ? r : 0;
 	if (nick->owner)
 		nick_disown(users, nick);
@@ -426,16 +458,53 @@ int users_restore_name(struct users *users, struct text name, uid_t uid, uint64_
 	return 0;
 }
 
-/* The row of NAME, when the data base has said whether it is a Unix user's. */
-static int users_ask(
-	struct users *users, struct text name, struct list *waiter, struct nick **ret_nick)
+/* Queue the question about NICK on a turn of ACCOUNT, if need be in the place of one of the
+ * account that has most in line. */
+static int nick_ask(struct users *users, struct nick *nick, struct quota_account *account)
 {
-	int r = users_get_nick(users, name, ret_nick);
+	struct nss_query *displaced;
+	struct nick *other;
+
+	if (nss_ask(&users->nss, &nick->query, account)) {
+		displaced = nss_displace(&users->nss, account);
+		if (!displaced)
+			return USERS_E_BUSY;
+		/* those who wait for it ask again */
+		other = container_of(displaced, struct nick, query);
+		if (!other->owner)
+			nick_file(users, other);
+		users_wake_all(users, &other->waiters);
+		if (nss_ask(&users->nss, &nick->query, account))
+			return USERS_E_BUSY;
+	}
+	nick->asked_at = users->now;
+	if (!nick->owner)
+		nick_file(users, nick);
+	return 0;
+}
+
+/* The row of NAME, when the database has said whether it is a Unix user's. USER asks. */
+static int users_ask(struct users *users, struct user *user, struct text name, struct list *waiter,
+	struct nick **ret_nick)
+{
+	struct nick *nick;
+	int r = users_get_nick(users, name, &nick);
 
 	if (r)
 		return r;
-	return query_await(
-		users, &(*ret_nick)->query, &(*ret_nick)->asked_at, &(*ret_nick)->waiters, waiter);
+	*ret_nick = nick;
+	r = query_look(users, &nick->query, nick->asked_at);
+	if (r != USERS_E_WAIT)
+		return r;
+	if (nick->query.status == NSS_ASKED) {
+		nss_share(&users->nss, &nick->query, user->account);
+	} else {
+		r = nick_ask(users, nick, user->account);
+		if (r)
+			return r;
+	}
+	list_append(&nick->waiters, waiter);
+	return USERS_E_WAIT;
 }
 
 int users_claim(struct users *users, struct user *user, struct text name, struct list *waiter)
@@ -459,7 +528,7 @@ int users_claim(struct users *users, struct user *user, struct text name, struct
 			users_return_name(users, container_of(link, struct nick, link), user->uid);
 		return 0;
 	}
-	r = users_ask(users, name, waiter, &nick);
+	r = users_ask(users, user, name, waiter, &nick);
 	if (r)
 		return r;
 	if (nick->query.status == NSS_FOUND) {
@@ -469,7 +538,8 @@ int users_claim(struct users *users, struct user *user, struct text name, struct
 	return nick_take(users, nick, user);
 }
 
-int users_resolve(struct users *users, struct text name, struct list *waiter, uid_t *ret_uid)
+int users_resolve(struct users *users, struct user *user, struct text name, struct list *waiter,
+	uid_t *ret_uid)
 {
 	struct nick *nick;
 	uid_t uid;
@@ -487,7 +557,7 @@ int users_resolve(struct users *users, struct text name, struct list *waiter, ui
 		*ret_uid = uid;
 		return 0;
 	}
-	r = users_ask(users, name, waiter, &nick);
+	r = users_ask(users, user, name, waiter, &nick);
 	if (r)
 		return r;
 	if (nick->query.status == NSS_FOUND)

@@ -42,7 +42,7 @@ struct user {
 /* What is known of one name: whether it is a Unix user's, and who took it. */
 struct nick {
 	struct table_link link; /* in users.by_name */
-	struct list idle_link;  /* while nobody owns it */
+	struct list idle_link;  /* while nobody owns it: in one of users.idle_nicks */
 	struct list owner_link; /* in user.nicks */
 	struct list waiters;
 	struct nss_query query;
@@ -64,10 +64,19 @@ struct person {
 	size_t uid_end; /* length of "NAME UID" */
 };
 
+/* Names that nobody owns, by what goes first when there are too many. */
+enum {
+	NICKS_NONE,  /* no Unix user's: what anybody can ask for without end */
+	NICKS_FOUND, /* a Unix user's */
+	NICKS_ASKED, /* somebody waits for the answer: it stays */
+	NICKS_KINDS,
+};
+
 struct users {
 	struct table by_uid, by_name, persons;
-	struct list idle_users, idle_nicks;
-	unsigned n_idle_users, n_idle_nicks;
+	struct list idle_users, idle_strangers; /* the second ones go first */
+	struct list idle_nicks[NICKS_KINDS];
+	unsigned n_idle_users, n_idle_nicks; /* of all kinds */
 	struct quota_account strangers;
 	struct list accounts;  /* of every user that has its own, and the strangers' */
 	struct list throttled; /* accounts that are over their rate; see throttle.h */
@@ -91,7 +100,8 @@ enum {
 	USERS_E_RESERVED,
 	USERS_E_NONE, /* nobody's */
 	USERS_E_QUOTA,
-	USERS_E_AGAIN, /* the data base did not answer, or too many wait */
+	USERS_E_AGAIN, /* the database did not answer */
+	USERS_E_BUSY,  /* too many look-ups wait */
 };
 
 /* Returns 0 or -errno. SETTINGS is borrowed; wake and evict are set by the caller. */
@@ -114,7 +124,7 @@ struct user *user_ref(struct user *user);
 void users_put(struct users *users, struct user *user);
 
 /* Make sure that the Unix user's name is known and fresh. Returns 0, USERS_E_WAIT
- * (WAITER was queued), USERS_E_AGAIN. */
+ * (WAITER was queued), USERS_E_AGAIN, USERS_E_BUSY. */
 int users_await(struct users *users, struct user *user, struct list *waiter);
 
 /* The name that USER has without asking: its Unix name, or uN. RET_NAME holds
@@ -122,15 +132,16 @@ int users_await(struct users *users, struct user *user, struct list *waiter);
 void user_default_name(const struct user *user, char *ret_name);
 
 /* May USER speak as NAME? If it is free, it is USER's now. Returns 0 or an outcome
- * (USERS_E_NAME, _TAKEN, _QUOTA, _WAIT, _AGAIN) or -ENOMEM. */
+ * (USERS_E_NAME, _TAKEN, _QUOTA, _WAIT, _AGAIN, _BUSY) or -ENOMEM. */
 int users_claim(struct users *users, struct user *user, struct text name, struct list *waiter);
 
 /* NAME was taken by UID, and last used IDLE_NS ago; with (uid_t)-1 it is nobody's. -ENOMEM. */
 int users_restore_name(struct users *users, struct text name, uid_t uid, uint64_t idle_ns);
 
-/* Whose is NAME? Returns 0 with the uid or an outcome (USERS_E_NAME, _NONE, _WAIT,
- * _AGAIN) or -ENOMEM. */
-int users_resolve(struct users *users, struct text name, struct list *waiter, uid_t *ret_uid);
+/* Whose is NAME? USER asks. Returns 0 with the uid or an outcome (USERS_E_NAME, _NONE, _WAIT,
+ * _AGAIN, _BUSY) or -ENOMEM. */
+int users_resolve(struct users *users, struct user *user, struct text name, struct list *waiter,
+	uid_t *ret_uid);
 
 /* The person NAME of USER; the first session that asks makes it. -ENOMEM. */
 int users_get_person(

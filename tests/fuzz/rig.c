@@ -56,7 +56,7 @@ void rig_add_time(uint64_t ns)
 
 int __wrap_nss_init(struct nss *nss);
 int __wrap_nss_deinit(struct nss *nss);
-int __wrap_nss_ask(struct nss *nss, struct nss_query *query);
+int __wrap_nss_ask(struct nss *nss, struct nss_query *query, struct quota_account *account);
 struct nss_query *__wrap_nss_take(struct nss *nss);
 
 /* Accounts that can be asked for: uid and name. The third has a name that is none of
@@ -104,6 +104,7 @@ static void nss_answer(struct nss *nss, unsigned n_answers)
 int __wrap_nss_init(struct nss *nss)
 {
 	*nss = (struct nss){ .worker.fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK) };
+	list_init(&nss->accounts); /* nobody waits in line: what is asked is given to the worker */
 	list_init(&nss->worker.queue);
 	list_init(&nss->worker.done);
 	return nss->worker.fd < 0 ? -errno : 0;
@@ -117,12 +118,12 @@ int __wrap_nss_deinit(struct nss *nss)
 	return 0;
 }
 
-int __wrap_nss_ask(struct nss *nss, struct nss_query *query)
+int __wrap_nss_ask(struct nss *nss, struct nss_query *query, struct quota_account *account)
 {
 	EXPECT(query->status != NSS_ASKED);
-	if (nss->n_queued == NSS_QUEUE_MAX)
-		return -EAGAIN;
-	nss->n_queued++;
+	if (nss->n_running == NSS_UIDS_MAX)
+		return NSS_E_FULL;
+	nss->n_running++;
 	query->status = NSS_ASKED;
 	list_append(&nss->worker.queue, &query->job.job_link);
 	if (rig_names != RIG_NAMES_LATER)
@@ -142,7 +143,7 @@ struct nss_query *__wrap_nss_take(struct nss *nss)
 	}
 	query = container_of(link, struct nss_query, job.job_link);
 	list_unlink(link);
-	nss->n_queued--;
+	nss->n_running--;
 	query->status = query->answer.status;
 	return query;
 }
@@ -321,6 +322,8 @@ static void audit_session(struct audit *audit, const struct session *session)
 
 static void audit_names(struct audit *audit, const struct users *users)
 {
+	size_t n_idle = 0;
+
 	for (size_t i = 0; i < users->by_name.n_slots; i++)
 		for (struct table_link *link = table_at(&users->by_name, i); link;
 			link = link->next) {
@@ -330,8 +333,11 @@ static void audit_names(struct audit *audit, const struct users *users)
 			if (nick->owner)
 				audit_ledger(audit, nick->owner)->used[QUOTA_NAMES]++;
 		}
-	EXPECT(list_len(&users->idle_nicks) == users->n_idle_nicks);
-	EXPECT(list_len(&users->idle_users) == users->n_idle_users);
+	for (int kind = 0; kind < NICKS_KINDS; kind++)
+		n_idle += list_len(&users->idle_nicks[kind]);
+	EXPECT(n_idle == users->n_idle_nicks);
+	EXPECT(list_len(&users->idle_users) + list_len(&users->idle_strangers) ==
+		users->n_idle_users);
 }
 
 void rig_audit(struct rig *rig)

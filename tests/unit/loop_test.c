@@ -111,17 +111,19 @@ static void test_nss(void **state)
 {
 	struct nss_query by_uid = { 0 }, by_name = { .by_name = true, .name = "root" };
 	struct nss_query nobody = { .by_name = true, .name = "no-such-user_0" };
+	struct quota_account account;
 	struct nss nss;
 	unsigned n_taken = 0;
 
+	quota_init(&account);
 	list_init(&by_uid.job.job_link);
 	list_init(&by_name.job.job_link);
 	list_init(&nobody.job.job_link);
 	assert_int_equal(nss_init(&nss), 0);
 	assert_null(nss_take(&nss));
-	assert_int_equal(nss_ask(&nss, &by_name), 0);
-	assert_int_equal(nss_ask(&nss, &nobody), 0);
-	assert_int_equal(nss_ask(&nss, &by_uid), 0);
+	assert_int_equal(nss_ask(&nss, &by_name, &account), 0);
+	assert_int_equal(nss_ask(&nss, &nobody, &account), 0);
+	assert_int_equal(nss_ask(&nss, &by_uid, &account), 0);
 	assert_int_equal(by_uid.status, NSS_ASKED);
 	while (n_taken < 3) {
 		struct pollfd pollfd = { .fd = nss.worker.fd, .events = POLLIN };
@@ -137,6 +139,7 @@ static void test_nss(void **state)
 	assert_int_equal(nobody.status, NSS_NONE);
 	assert_int_equal(nss_deinit(&nss), 0);
 	assert_int_equal(nss_deinit(&nss), 0);
+	quota_deinit(&account);
 }
 
 int main(void)

@@ -90,6 +90,7 @@ static void base_set_error(int error)
 struct house {
 	struct settings settings;
 	struct users users;
+	struct user *asker; /* on whose turns names are resolved */
 	struct list waiter;
 	uint64_t think_ns; /* what each question takes */
 };
@@ -123,6 +124,7 @@ static int house_setup(void **state)
 	house->users.wake = wake;
 	house->users.evict = evict;
 	list_init(&house->waiter);
+	assert_int_equal(users_get(&house->users, 1999, &house->asker), 0);
 	*state = house;
 	return 0;
 }
@@ -167,7 +169,8 @@ static int resolve(struct house *house, const char *name, uid_t *ret_uid)
 	int r;
 
 	for (int i = 0; i < 3; i++) {
-		r = users_resolve(&house->users, text_of(name), &house->waiter, ret_uid);
+		r = users_resolve(
+			&house->users, house->asker, text_of(name), &house->waiter, ret_uid);
 		if (r != USERS_E_WAIT)
 			return r;
 		house_wait(house);
@@ -554,7 +557,189 @@ static void test_many_names(void **state)
 	assert_int_equal(uid, 1000);
 	for (uid = 10000; uid < 10000 + 2 * USERS_IDLE_MAX; uid++)
 		users_put(&house->users, house_user(house, uid));
-	assert_true(house->users.by_uid.n_links <= USERS_IDLE_MAX + 1);
+	assert_true(house->users.by_uid.n_links <= USERS_IDLE_MAX + 2);
+	users_put(&house->users, alice);
+}
+
+/* Asking for names without end displaces none that are a Unix user's, and no user by strangers. */
+static void test_caches_keep_what_is_found(void **state)
+{
+	struct house *house = *state;
+	unsigned n_asked;
+	char name[16];
+	uid_t uid;
+
+	assert_int_equal(resolve(house, "bob", &uid), 0);
+	users_put(&house->users, house_user(house, 1000));
+	for (int i = 0; i < 2 * USERS_IDLE_MAX; i++) {
+		sprintf(name, "x%d", i);
+		assert_int_equal(resolve(house, name, &uid), USERS_E_NONE);
+	}
+	for (uid = 10000; uid < 10000 + 2 * USERS_IDLE_MAX; uid++)
+		users_put(&house->users, house_user(house, uid));
+	n_asked = base.n_asked;
+	assert_int_equal(resolve(house, "bob", &uid), 0);
+	users_put(&house->users, house_user(house, 1000));
+	assert_int_equal(base.n_asked, n_asked);
+}
+
+/* ---- turns ---- */
+
+#define MANY (NSS_NAMES_MAX + 2) /* in line, and in hand */
+
+/* Somebody who asks for a name in one's own time. */
+struct asker {
+	struct list waiter;
+	unsigned woken; /* as which; 0: not yet */
+};
+
+static struct asker askers[MANY + 1];
+static unsigned n_woken;
+
+static void wake_asker(struct list *waiter)
+{
+	container_of(waiter, struct asker, waiter)->woken = ++n_woken;
+}
+
+static int ask(struct house *house, struct user *user, struct asker *asker, const char *name)
+{
+	uid_t uid;
+
+	asker->woken = 0;
+	return users_resolve(&house->users, user, text_of(name), &asker->waiter, &uid);
+}
+
+/* USER asks for N names that nobody has, from number FIRST on. */
+static void ask_many(struct house *house, struct user *user, unsigned first, unsigned n)
+{
+	char name[16];
+
+	for (unsigned i = first; i < first + n; i++) {
+		sprintf(name, "x%u", i);
+		assert_int_equal(ask(house, user, &askers[i], name), USERS_E_WAIT);
+	}
+}
+
+static void base_stop(struct house *house)
+{
+	n_woken = 0;
+	house->users.wake = wake_asker;
+	for (size_t i = 0; i < ARRAY_LEN(askers); i++)
+		list_init(&askers[i].waiter);
+	pthread_mutex_lock(&base.mutex); /* it answers nobody */
+}
+
+static void base_go_on(struct house *house)
+{
+	struct pollfd fd = { .fd = house->users.nss.worker.fd, .events = POLLIN };
+
+	pthread_mutex_unlock(&base.mutex);
+	while (house->users.nss.n_running > 0) {
+		assert_int_equal(poll(&fd, 1, 10000), 1);
+		users_dispatch(&house->users);
+	}
+}
+
+/* One who asks for much does not make another wait. */
+static void test_names_take_turns(void **state)
+{
+	struct house *house = *state;
+	struct user *alice = house_user(house, 1000), *bob = house_user(house, 1001);
+	struct asker bobs = { { &bobs.waiter, &bobs.waiter }, 0 }, again = { 0 };
+
+	list_init(&again.waiter);
+	base_stop(house);
+	ask_many(house, alice, 0, 100);
+	assert_int_equal(ask(house, bob, &bobs, "root2"), USERS_E_WAIT);
+	/* nor by having asked for the same before */
+	assert_int_equal(ask(house, bob, &again, "x99"), USERS_E_WAIT);
+	base_go_on(house);
+	assert_in_range(bobs.woken, 1, 4); /* two were in hand */
+	assert_in_range(again.woken, 1, 8);
+	assert_in_range(askers[99].woken, 1, 8);
+	assert_int_equal(askers[98].woken, 102);
+	users_put(&house->users, alice);
+	users_put(&house->users, bob);
+}
+
+/* When the line is full, the one who has most in it is refused. */
+static void test_who_asks_most_is_refused(void **state)
+{
+	struct house *house = *state;
+	struct user *alice = house_user(house, 1000), *bob = house_user(house, 1001);
+	struct asker bobs[NSS_NAMES_MAX / 2 - 1], one = { .woken = 0 };
+	char name[16];
+
+	list_init(&one.waiter);
+	base_stop(house);
+	ask_many(house, alice, 0, 2); /* in hand */
+	assert_int_equal(ask(house, house->asker, &one, "one"), USERS_E_WAIT);
+	ask_many(house, alice, 2, MANY - 3);
+	assert_int_equal(ask(house, alice, &askers[MANY], "y"), USERS_E_BUSY);
+	assert_int_equal(alice->account->n_names_asked, NSS_NAMES_MAX - 1);
+	for (unsigned i = 0; i < ARRAY_LEN(bobs); i++) {
+		struct asker *last = &askers[MANY - 2 - i];
+
+		list_init(&bobs[i].waiter);
+		sprintf(name, "z%u", i);
+		assert_int_equal(last->woken, 0);
+		assert_int_equal(ask(house, bob, &bobs[i], name), USERS_E_WAIT);
+		/* it gave its place up, and asks again */
+		assert_int_equal(last->woken, i + 1);
+		sprintf(name, "x%u", MANY - 2 - i);
+		assert_int_equal(ask(house, alice, last, name), USERS_E_BUSY);
+	}
+	/* one more would only turn it round */
+	assert_int_equal(alice->account->n_names_asked, bob->account->n_names_asked + 1);
+	assert_int_equal(ask(house, bob, &askers[MANY], "y"), USERS_E_BUSY);
+	assert_int_equal(ask(house, alice, &askers[MANY], "y"), USERS_E_BUSY);
+	assert_int_equal(house->users.nss.n_names, NSS_NAMES_MAX);
+	base_go_on(house);
+	assert_int_equal(house->users.nss.n_names, 0);
+	for (unsigned i = 0; i < ARRAY_LEN(bobs); i++)
+		assert_true(bobs[i].woken > 0);
+	/* nobody waits: there is room again */
+	assert_int_equal(ask(house, alice, &askers[MANY], "y"), USERS_E_WAIT);
+	base_go_on(house);
+	users_put(&house->users, alice);
+	users_put(&house->users, bob);
+}
+
+/* Users that nobody knows yet have a line of their own, before the names. */
+static void test_users_go_first(void **state)
+{
+	struct house *house = *state;
+	struct user *alice = house_user(house, 1000), *user[NSS_UIDS_MAX + 1];
+	struct asker waiters[NSS_UIDS_MAX + 1];
+
+	base_stop(house);
+	ask_many(house, alice, 0, MANY);
+	for (unsigned i = 0; i < ARRAY_LEN(user); i++) {
+		list_init(&waiters[i].waiter);
+		waiters[i].woken = 0;
+		assert_int_equal(users_get(&house->users, 10000 + i, &user[i]), 0);
+		assert_int_equal(users_await(&house->users, user[i], &waiters[i].waiter),
+			i < NSS_UIDS_MAX ? USERS_E_WAIT : USERS_E_BUSY);
+	}
+	base_go_on(house);
+	for (unsigned i = 0; i < NSS_UIDS_MAX; i++)
+		assert_in_range(waiters[i].woken, 1, NSS_UIDS_MAX + 2);
+	for (unsigned i = 0; i < ARRAY_LEN(user); i++)
+		users_put(&house->users, user[i]);
+	users_put(&house->users, alice);
+}
+
+/* The end comes while many wait, in line and in hand. */
+static void test_end_while_many_wait(void **state)
+{
+	struct house *house = *state;
+	struct user *alice = house_user(house, 1000);
+
+	base_stop(house);
+	ask_many(house, alice, 0, 100);
+	for (unsigned i = 0; i < 100; i++)
+		list_unlink(&askers[i].waiter);
+	pthread_mutex_unlock(&base.mutex);
 	users_put(&house->users, alice);
 }
 
@@ -570,7 +755,8 @@ static void test_end_while_waiting(void **state)
 	list_unlink(&house->waiter);
 	users_put(&house->users, user);
 	assert_int_equal(
-		users_resolve(&house->users, TEXT("x"), &house->waiter, &uid), USERS_E_WAIT);
+		users_resolve(&house->users, house->asker, TEXT("x"), &house->waiter, &uid),
+		USERS_E_WAIT);
 	list_unlink(&house->waiter);
 }
 
@@ -592,6 +778,11 @@ int main(void)
 		UNIT(test_default_names),
 		UNIT(test_persons),
 		UNIT(test_many_names),
+		UNIT(test_caches_keep_what_is_found),
+		UNIT(test_names_take_turns),
+		UNIT(test_who_asks_most_is_refused),
+		UNIT(test_users_go_first),
+		UNIT(test_end_while_many_wait),
 		UNIT(test_end_while_waiting),
 	};
 
