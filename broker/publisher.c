@@ -10,12 +10,16 @@
 #include "protocol/frame.h"
 #include "protocol/limits.h"
 
-/* Of the publishers of a room, what one uid can hold, so that it can not push out
- * everybody else's. */
-#define PUBLISHERS_OF_UID (PUBLISHERS_MAX / 4)
+/* What one account can hold of the publishers of a room. */
+#define PUBLISHERS_OF_ROOM (PUBLISHERS_MAX / 4)
 
-/* The same over all rooms, for an account: 3 MiB. */
+/* The same over all rooms: 3 MiB. */
 #define PUBLISHERS_OF_ACCOUNT 16384
+
+static struct publisher *publisher_of(struct list *recent_link)
+{
+	return container_of(recent_link, struct publisher, recent_link);
+}
 
 void publisher_free(struct rooms *rooms, struct publisher *publisher)
 {
@@ -64,26 +68,34 @@ uint64_t room_last_id(struct rooms *rooms, struct room *room, const struct autho
 	return publisher ? publisher->id : 0;
 }
 
-/* The one to forget: the uid's own least recent when it has its share, else the
- * least recent of all. */
-static void room_forget_publisher(struct rooms *rooms, struct room *room, uid_t uid)
+/* Make room for one more of ACCOUNT: its own least recent goes when it has its share, else, when
+ * the room is full, that of the account with the most. So many uids without an account do not
+ * push out those of users. */
+static void room_forget_publisher(
+	struct rooms *rooms, struct room *room, struct quota_account *account)
 {
-	struct publisher *own = NULL;
-	unsigned n_own = 0;
+	unsigned n_most = 0;
+	bool is_own;
 
+	account->n_publishers_here = 0;
+	list_for_each (link, &room->publishers)
+		publisher_of(link)->user->account->n_publishers_here = 0;
 	list_for_each (link, &room->publishers) {
-		struct publisher *publisher = container_of(link, struct publisher, recent_link);
+		unsigned n = ++publisher_of(link)->user->account->n_publishers_here;
 
-		if (publisher->key.uid == uid) {
-			own = own ? own : publisher;
-			n_own++;
+		n_most = MAX(n_most, n);
+	}
+	is_own = account->n_publishers_here >= PUBLISHERS_OF_ROOM;
+	if (!is_own && room->n_publishers < PUBLISHERS_MAX)
+		return;
+	list_for_each (link, &room->publishers) {
+		const struct quota_account *other = publisher_of(link)->user->account;
+
+		if (is_own ? other == account : other->n_publishers_here == n_most) {
+			publisher_free(rooms, publisher_of(link));
+			return;
 		}
 	}
-	if (n_own >= PUBLISHERS_OF_UID)
-		publisher_free(rooms, own);
-	else if (room->n_publishers >= PUBLISHERS_MAX)
-		publisher_free(rooms,
-			container_of(list_first(&room->publishers), struct publisher, recent_link));
 }
 
 struct publisher *room_get_publisher(
@@ -97,8 +109,8 @@ struct publisher *room_get_publisher(
 		return publisher;
 	if (users_get(rooms->users, author->uid, &user) < 0)
 		return NULL;
-	if (room->n_publishers >= PUBLISHERS_OF_UID)
-		room_forget_publisher(rooms, room, author->uid);
+	if (room->n_publishers >= PUBLISHERS_OF_ROOM)
+		room_forget_publisher(rooms, room, user->account);
 	if (user->account->n_publishers >= PUBLISHERS_OF_ACCOUNT)
 		publisher_free(rooms, container_of(list_first(&user->account->publishers),
 					      struct publisher, account_link));

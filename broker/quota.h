@@ -49,6 +49,7 @@ struct quota_account {
 	struct list rooms;   /* that it owns */
 	struct list publishers; /* that rooms remember of it, least recent first; see room.h */
 	unsigned n_publishers;
+	unsigned n_publishers_here; /* in the room that one of them is counted in */
 	struct list marks; /* of how far it has read, least recently moved first; see mark.h */
 	unsigned n_marks;
 	struct meter said, said_bytes;

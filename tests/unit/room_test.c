@@ -312,6 +312,49 @@ static void test_publishers_of_all(void **state)
 	expect_said(house, room, &second, 10, seq + 1); /* was forgotten */
 }
 
+/* Many uids that share an account share what it may hold: nobody else is forgotten for them. */
+static void test_publishers_of_strangers(void **state)
+{
+	struct house *house = *state;
+	struct room *room = house_room(house, "r", 0);
+	struct author alice = author_of(0, 1), stranger = author_of(1, 1);
+	struct user *strangers[16];
+	uint64_t seq = 1;
+
+	expect_said(house, room, &alice, 1, seq);
+	for (unsigned i = 0; i < ARRAY_LEN(strangers); i++) {
+		assert_int_equal(users_get(&house->users, 3000 + i, &strangers[i]), 0);
+		strangers[i]->account = &house->users.strangers;
+		stranger.uid = 3000 + i;
+		for (stranger.label = 1; stranger.label <= 200; stranger.label++)
+			expect_said(house, room, &stranger, 1, ++seq);
+	}
+	assert_int_equal(room->n_publishers, 1 + PUBLISHERS_MAX / 4);
+	expect_duplicate(house, room, &alice, 1, 1);
+	for (unsigned i = 0; i < ARRAY_LEN(strangers); i++)
+		users_put(&house->users, strangers[i]);
+}
+
+/* When the room is full, the one who holds most of it gives, however recent that is. */
+static void test_publishers_of_the_largest(void **state)
+{
+	struct house *house = *state;
+	struct room *room = house_room(house, "r", 0);
+	struct author alice = author_of(0, 1);
+	uint64_t seq = 1;
+
+	expect_said(house, room, &alice, 1, seq);
+	for (unsigned i = 0; i < 8; i++) {
+		struct author other = author_of(1, 1);
+
+		other.uid = 3000 + i; /* each with an account of its own */
+		for (other.label = 1; other.label <= 200; other.label++)
+			expect_said(house, room, &other, 1, ++seq);
+	}
+	assert_int_equal(room->n_publishers, PUBLISHERS_MAX);
+	expect_duplicate(house, room, &alice, 1, 1);
+}
+
 static void fill(struct house *house, struct room *room, unsigned user, uint64_t bytes)
 {
 	static char body[8000];
@@ -663,6 +706,8 @@ int main(void)
 		{ "once after retention", test_once_after_retention },
 		{ "publishers of one user", test_publishers_of_one_user },
 		{ "publishers of all", test_publishers_of_all },
+		{ "publishers of strangers", test_publishers_of_strangers },
+		{ "publishers of the largest", test_publishers_of_the_largest },
 		{ "ceiling", test_ceiling },
 		{ "ceiling empties", test_ceiling_empties },
 		{ "lower limits", test_lower_limits },
