@@ -22,10 +22,12 @@ enum entry_state {
 };
 
 struct entry {
-	struct list link; /* in cache.entries */
+	struct list link;       /* in cache.entries */
+	struct list share_link; /* while THERE, in the account's, least recently used first */
 	struct errand errand;
 	struct cache *cache;
 	struct stored *stored; /* a reference */
+	struct user *user;     /* a reference: it is on the share of its account */
 	struct segment_image image;
 	char target[TARGET_LEN_MAX + 1]; /* of the room */
 	enum entry_state state;
@@ -93,17 +95,38 @@ static void entry_forget(struct entry *entry)
 		segment->entry = NULL;
 }
 
+static void entry_leave_share(struct entry *entry)
+{
+	struct turns *share = &entry->user->account->cached;
+
+	list_unlink(&entry->share_link);
+	if (list_is_empty(&share->sessions))
+		list_unlink(&share->link);
+}
+
+/* It was used last. */
+static void entry_touch(struct entry *entry)
+{
+	list_unlink(&entry->share_link);
+	turns_add(&entry->cache->accounts, &entry->user->account->cached, &entry->share_link);
+}
+
 static void entry_free(struct entry *entry)
 {
 	struct cache *cache = entry->cache;
 
-	cache->bytes -= entry->log.bytes;
+	if (entry->state == ENTRY_THERE) {
+		cache->bytes -= entry->log.bytes;
+		entry->user->account->cached_bytes -= entry->log.bytes;
+		entry_leave_share(entry);
+	}
 	cache->n_failed -= entry->state == ENTRY_FAILED;
 	list_unlink(&entry->link);
 	log_deinit(&entry->log);
 	if (entry->stored->room)
 		entry_forget(entry);
 	stored_put(entry->stored);
+	users_put(cache->errands->users, entry->user);
 	free(entry);
 }
 
@@ -127,8 +150,7 @@ int room_log_at(struct room *room, uint64_t seq, struct log **ret_log, struct ho
 		return CACHE_E_WAIT;
 	if (entry->state == ENTRY_FAILED)
 		return entry->result;
-	list_unlink(&entry->link);
-	list_append(&entry->cache->entries, &entry->link);
+	entry_touch(entry);
 	*ret_log = &entry->log;
 	return 0;
 }
@@ -150,11 +172,13 @@ int cache_fetch(struct room *room, uint64_t seq, struct user *user, struct sessi
 		entry->errand.end = entry_end;
 		entry->cache = cache;
 		entry->stored = stored_ref(room->stored);
+		entry->user = user_ref(user);
 		entry->image = *image;
 		memcpy(entry->target, room->key, room->target_len);
 		image->entry = entry;
 		log_init(&entry->log);
 		list_init(&entry->waiters);
+		list_init(&entry->share_link);
 		list_append(&cache->entries, &entry->link);
 		errands_add(cache->errands, &entry->errand, user);
 	}
@@ -260,9 +284,11 @@ static void entry_end(struct errand *errand)
 	if (entry->result == 0) {
 		entry->state = ENTRY_THERE;
 		cache->bytes += entry->log.bytes;
+		entry->user->account->cached_bytes += entry->log.bytes;
+		entry_touch(entry);
 	} else if (entry->result < 0) {
-		trace(TRACE_ERROR, "cannot read what is stored reason=\"%s\"",
-			strerror(-entry->result));
+		trace_shared(&entry->user->account->lines, TRACE_ERROR,
+			"cannot read what is stored reason=\"%s\"", strerror(-entry->result));
 		entry->state = ENTRY_FAILED;
 		entry->retry_at = cache->store->rooms->users->now + CACHE_RETRY_NS;
 		cache->n_failed++;
@@ -272,16 +298,28 @@ static void entry_end(struct errand *errand)
 		entry_free(entry);
 }
 
+/* The least recently used entry of the account that has most here. */
+static struct entry *cache_victim(const struct cache *cache)
+{
+	const struct quota_account *most = NULL;
+
+	list_for_each (link, &cache->accounts) {
+		struct turns *share = container_of(link, struct turns, link);
+		struct quota_account *account = container_of(share, struct quota_account, cached);
+
+		if (!most || account->cached_bytes > most->cached_bytes)
+			most = account;
+	}
+	return most ? container_of(list_first(&most->cached.sessions), struct entry, share_link)
+		    : NULL;
+}
+
 void cache_trim(struct cache *cache)
 {
-	list_for_each (link, &cache->entries) {
-		struct entry *entry = container_of(link, struct entry, link);
+	struct entry *victim;
 
-		if (cache->bytes <= CACHE_BYTES)
-			return;
-		if (entry->state == ENTRY_THERE)
-			entry_free(entry);
-	}
+	while (cache->bytes > CACHE_BYTES && (victim = cache_victim(cache)))
+		entry_free(victim);
 }
 
 uint64_t cache_expire(struct cache *cache, uint64_t now)
@@ -309,6 +347,7 @@ void cache_init(struct cache *cache, struct store *store, struct errands *errand
 {
 	*cache = (struct cache){ .store = store, .errands = errands };
 	list_init(&cache->entries);
+	list_init(&cache->accounts);
 }
 
 void cache_deinit(struct cache *cache)

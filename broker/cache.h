@@ -1,7 +1,8 @@
 /* cache.h - cold segments that were read back, because somebody reads there.
  *
  * Each is a log of its own, of one segment, so it is read as every log is. The loop asks for one,
- * and whoever wants it waits until a thread has read and checked it. The least recently used go.
+ * and a session that needs it waits until a thread has read and checked it. The account for which
+ * most was read back loses its least recently used ones first.
  */
 #pragma once
 
@@ -30,7 +31,8 @@ struct user;
 struct cache {
 	struct store *store;
 	struct errands *errands;
-	struct list entries; /* least recently used first */
+	struct list entries;
+	struct list accounts; /* that have some: their quota_account.cached */
 	uint64_t bytes;
 	unsigned n_failed; /* entries that could not be read */
 };
@@ -79,7 +81,7 @@ uint64_t room_first(const struct room *room);
 /* Place a cursor before record SEQ, at or above room_first(). */
 void room_seek(const struct room *room, uint64_t seq, struct log_cursor *ret_cursor);
 
-/* What is too much goes, last used first. To be called before something is borrowed. */
+/* What is too much goes. To be called before something is borrowed. */
 void cache_trim(struct cache *cache);
 
 /* What failed is tried again, if somebody wants it, when its time has come. Returns the ns until

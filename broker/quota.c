@@ -51,6 +51,7 @@ void quota_init(struct quota_account *account)
 	turns_init(&account->ringing);
 	turns_init(&account->errands);
 	turns_init(&account->names);
+	turns_init(&account->cached);
 	trace_share_init(&account->lines, TRACE_USER_BURST, TRACE_USER_PER_S);
 	throttle_init(&account->throttle);
 }
@@ -60,6 +61,7 @@ void quota_deinit(struct quota_account *account)
 	for (int kind = 0; kind < QUOTA_KINDS; kind++)
 		assert(account->used[kind] == 0);
 	assert(account->n_passed == 0 && list_is_empty(&account->closing));
+	assert(account->cached_bytes == 0);
 	assert(account->log_bytes == 0 && account->held_bytes == 0 && account->disk_bytes == 0);
 	assert(list_is_empty(&account->rooms));
 	assert(list_is_empty(&account->publishers));
@@ -69,6 +71,7 @@ void quota_deinit(struct quota_account *account)
 	turns_deinit(&account->ringing);
 	turns_deinit(&account->errands);
 	turns_deinit(&account->names);
+	turns_deinit(&account->cached);
 	trace_share_deinit(&account->lines);
 	list_unlink(&account->accounts_link);
 	throttle_deinit(&account->throttle);
