@@ -19,6 +19,7 @@
 #include "broker/session.h"
 #include "broker/trace.h"
 #include "protocol/number.h"
+#include "protocol/uid.h"
 
 /* ---- commands ---- */
 
@@ -409,7 +410,7 @@ static int fifo_open(struct admin *admin, int *ret_fd, bool *ret_is_wide)
 		return -errno;
 	if (fstat(fd, &admin->node) < 0) {
 		r = -errno;
-	} else if (!S_ISFIFO(admin->node.st_mode) || admin->node.st_uid != geteuid()) {
+	} else if (!S_ISFIFO(admin->node.st_mode) || !uid_owns(fd, &admin->node)) {
 		r = -EPERM; /* somebody was quicker than the look */
 	} else {
 		*ret_is_wide = (admin->node.st_mode & 07777 & ~mode) ||

@@ -19,6 +19,7 @@
 #include "broker/retain.h"
 #include "broker/session.h"
 #include "broker/trace.h"
+#include "protocol/uid.h"
 
 static uint64_t clock_ns(clockid_t clock)
 {
@@ -320,6 +321,11 @@ static int broker_open(struct broker *broker)
 	char why[NODE_WHY_MAX];
 	int r;
 
+	uid_learn();
+	if (uid_self_is_unmapped())
+		trace(TRACE_WARNING, "the broker's user has no id in this user namespace: it is "
+				     "turned away like "
+				     "all that have none; map its id, or run the broker outside");
 	r = listener_open(
 		&broker->listener, broker, config->socket, config->mode, config->group, why);
 	if (r) {

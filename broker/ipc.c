@@ -13,6 +13,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "protocol/uid.h"
+
 /* Where the C library keeps semaphores, sem_overview(7), and what it puts before names. */
 #define IPC_DIR    "/dev/shm"
 #define IPC_PREFIX "sem."
@@ -72,7 +74,7 @@ static bool ipc_is_own(int dir, const char *name)
 
 	return strncmp(name, start, (size_t)n) == 0 &&
 	       fstatat(dir, name, &statbuf, AT_SYMLINK_NOFOLLOW) == 0 && S_ISREG(statbuf.st_mode) &&
-	       statbuf.st_uid == geteuid();
+	       uid_owns_closed(&statbuf);
 }
 
 int ipc_list(const char *socket, ipc_found_fn *found, void *userdata)

@@ -10,6 +10,8 @@
 #include <sys/file.h>
 #include <unistd.h>
 
+#include "protocol/uid.h"
+
 static const char *type_name(mode_t mode)
 {
 	switch (mode & S_IFMT) {
@@ -41,11 +43,11 @@ static void node_describe(const char *path, const struct stat *st, char why[stat
 {
 	const struct passwd *pw = has_started ? NULL : getpwuid(st->st_uid);
 
-	snprintf(why, NODE_WHY_MAX, "%s is %s of %s (uid %u)%s", path, type_name(st->st_mode),
+	snprintf(why, NODE_WHY_MAX, "%s is %s of %s (uid %u%s)%s", path, type_name(st->st_mode),
 		pw            ? pw->pw_name
 		: has_started ? "a user"
 			      : "an unknown user",
-		st->st_uid,
+		st->st_uid, uid_is_unmapped(st->st_uid) ? ", which may be anybody here" : "",
 		S_ISREG(st->st_mode) && st->st_nlink > 1 ? " with more than one name" : "");
 }
 
@@ -55,7 +57,7 @@ int node_check(const char *path, mode_t type, char why[static NODE_WHY_MAX])
 
 	if (lstat(path, &st) < 0)
 		return errno == ENOENT ? NODE_E_ABSENT : -errno;
-	if ((st.st_mode & S_IFMT) != type || st.st_uid != geteuid() || st.st_nlink > 1) {
+	if ((st.st_mode & S_IFMT) != type || !uid_owns_closed(&st) || st.st_nlink > 1) {
 		node_describe(path, &st, why);
 		return NODE_E_FOREIGN;
 	}
@@ -112,7 +114,7 @@ static int lock_try(const char *path, int *ret_fd, char why[static NODE_WHY_MAX]
 	}
 	if (fstat(fd, &st) < 0) {
 		r = -errno;
-	} else if (!S_ISREG(st.st_mode) || st.st_uid != geteuid()) {
+	} else if (!S_ISREG(st.st_mode) || !uid_owns(fd, &st)) {
 		node_describe(path, &st, why);
 		r = NODE_E_FOREIGN;
 	} else {

@@ -14,6 +14,7 @@
 #include "broker/archive.h"
 #include "broker/catalog.h"
 #include "protocol/base.h"
+#include "protocol/uid.h"
 
 /* Of statfs(2); linux/magic.h has not all of them. */
 static const struct {
@@ -112,8 +113,9 @@ static int lock_check_owner(
 
 	if (fstat(lock->dir, &statbuf) < 0)
 		return lock_fail(lock, "the directory", -errno, why);
-	if (statbuf.st_uid != geteuid()) {
-		snprintf(why, STATE_LOCK_WHY_MAX, "it belongs to uid %u", statbuf.st_uid);
+	if (!uid_owns(lock->dir, &statbuf)) {
+		snprintf(why, STATE_LOCK_WHY_MAX, "it belongs to uid %u%s", statbuf.st_uid,
+			uid_is_unmapped(statbuf.st_uid) ? ", which may be anybody here" : "");
 		return STATE_LOCK_E_FOREIGN;
 	}
 	if (statbuf.st_mode & 022) {

@@ -52,7 +52,7 @@ static void farewell_set(struct farewell *farewell, const struct frame *frame, b
 
 static void arrive_bye(struct chat *chat, const struct frame *frame)
 {
-	static const char *const final[] = { "QUIT", "KICKED", "FRAMING", NULL };
+	static const char *const final[] = { "QUIT", "KICKED", "FRAMING", "UNMAPPED", NULL };
 
 	farewell_set(
 		&chat->farewell, frame, frame->n_words > 1 && is_one_of(frame->word[1], final));

@@ -14,6 +14,7 @@
 #include "protocol/base.h"
 #include "protocol/owner.h"
 #include "protocol/text.h"
+#include "protocol/uid.h"
 
 #define FILE_NAME "chat-client/brokers"
 
@@ -78,7 +79,7 @@ static FILE *brokers_open(const char *path)
 
 	if (fd < 0)
 		return NULL;
-	if (fstat(fd, &st) < 0 || !S_ISREG(st.st_mode) || st.st_uid != geteuid() ||
+	if (fstat(fd, &st) < 0 || !S_ISREG(st.st_mode) || !uid_owns(fd, &st) ||
 		(st.st_mode & (S_IWGRP | S_IWOTH))) {
 		close(fd);
 		return NULL;

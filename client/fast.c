@@ -12,6 +12,7 @@
 #include "client/session.h"
 #include "protocol/number.h"
 #include "protocol/shared.h"
+#include "protocol/uid.h"
 
 #define NS_PER_MS 1000000u
 
@@ -294,7 +295,8 @@ static void fast_make_sleeper(struct chat *chat)
 /* A semaphore can be cut under who has it mapped by whoever may write it: only our own. */
 static bool fast_may_open(const struct chat *chat, const char *name)
 {
-	return name[0] == '/' && chat->broker_uid == geteuid();
+	return name[0] == '/' && chat->broker_uid == geteuid() &&
+	       !uid_is_unmapped(chat->broker_uid);
 }
 
 /* "PAGE wake=NAME" */

@@ -13,6 +13,7 @@
 #include "client/trust.h"
 #include "protocol/number.h"
 #include "protocol/record.h"
+#include "protocol/uid.h"
 
 #define NS_PER_US      1000u
 #define BACKOFF_MIN_NS 20000000u
@@ -113,8 +114,9 @@ int session_connect(struct chat *chat, bool is_first)
 	r = link_connect(&chat->link, chat->path, &uid);
 	if (r)
 		return r;
-	if (!trust_is_given(uid) && (is_first || uid != chat->broker_uid) &&
-		!session_ask_trust(chat, uid)) {
+	if (!trust_is_given(uid) &&
+		(uid_is_unmapped(uid) ||
+			((is_first || uid != chat->broker_uid) && !session_ask_trust(chat, uid)))) {
 		link_close(&chat->link);
 		trust_explain(chat->error, sizeof chat->error, chat->path, uid);
 		return -EPERM;

@@ -9,6 +9,7 @@
 #include <stddef.h>
 #include <sys/types.h>
 
+/* Never to a uid that may be anybody's, see protocol/uid.h. */
 bool trust_is_given(uid_t uid);
 
 /* One line for the user: whose broker it is, and what would trust it. */

@@ -6,6 +6,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "protocol/uid.h"
+
 bool owner_may_make(const char *path)
 {
 	uid_t user = geteuid();
@@ -19,7 +21,7 @@ bool owner_may_make(const char *path)
 	/* not of the root directory: in a user namespace it may be nobody's */
 	for (; len > 1; part[len] = '\0') {
 		if (stat(part, &statbuf) == 0) {
-			if (statbuf.st_uid != user && statbuf.st_uid != 0)
+			if (!uid_owns_closed(&statbuf) && statbuf.st_uid != 0)
 				return false;
 			if (user != 0)
 				return true;

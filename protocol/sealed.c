@@ -11,6 +11,8 @@
 #include <sys/vfs.h>
 #include <unistd.h>
 
+#include "protocol/uid.h"
+
 #define SEALS (F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_FUTURE_WRITE | F_SEAL_SEAL)
 
 #ifndef MADV_POPULATE_READ
@@ -122,7 +124,7 @@ int sealed_map(struct sealed *ret_sealed, int fd, uid_t owner, size_t len_min, s
 		return -EPERM;
 	if (fstat(fd, &statbuf) < 0)
 		return -errno;
-	if (statbuf.st_uid != owner)
+	if (statbuf.st_uid != owner || uid_is_unmapped(owner))
 		return -EOWNERDEAD;
 	if (statbuf.st_size < (off_t)len_min || statbuf.st_size > (off_t)len_max)
 		return -EFBIG;

@@ -6,6 +6,7 @@
 #include "tests/integration/harness.h"
 
 #include "tests/integration/crowd.h"
+#include "tests/integration/namespace.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -305,7 +306,10 @@ static void broker_exec(const struct broker *broker, const char *const options[]
 		if (setrlimit(RLIMIT_NOFILE, &limit) < 0)
 			_exit(126);
 	}
-	if (broker->uid != geteuid() && setresuid(broker->uid, broker->uid, broker->uid) < 0)
+	if (broker->uid_map && !namespace_enter(broker->uid, broker->uid_map))
+		_exit(126);
+	if (!broker->uid_map && broker->uid != geteuid() &&
+		setresuid(broker->uid, broker->uid, broker->uid) < 0)
 		_exit(126);
 	/* the change of user took it away */
 	prctl(PR_SET_PDEATHSIG, SIGKILL);

@@ -63,9 +63,10 @@ bool wait_fd(int fd, short events, uint64_t until);
 /* ---- brokers ---- */
 
 struct broker {
-	pid_t pid;                  /* 0: not running */
-	int diagnostics;            /* the read end of its stderr */
-	uid_t uid;                  /* whom it runs as; this process's own by default */
+	pid_t pid;           /* 0: not running */
+	int diagnostics;     /* the read end of its stderr */
+	uid_t uid;           /* whom it runs as; this process's own by default */
+	const char *uid_map; /* of a user namespace of its own; NULL: it is in that of the test */
 	unsigned n_descriptors_max; /* its RLIMIT_NOFILE, soft and hard; 0: as it is here */
 	unsigned file_len_max;      /* its RLIMIT_FSIZE, which is soft; 0: as it is here */
 	const char *log;            /* its stderr goes to this file, borrowed; NULL: to us */

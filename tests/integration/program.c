@@ -10,6 +10,8 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "tests/integration/namespace.h"
+
 #define PROGRAMS_MAX  256
 #define ARGUMENTS_MAX 24
 #define READ_LEN      65536
@@ -40,6 +42,8 @@ static void program_exec(const struct broker *broker, const struct program_confi
 	signal(SIGPIPE, SIG_DFL);
 	for (int i = 0; i < 3; i++)
 		dup2(fds[i], i);
+	if (config->uid_map && !namespace_enter(config->uid, config->uid_map))
+		_exit(126);
 	if (chdir(broker->dir) == 0)
 		execvp(argv[0], (char **)argv);
 	_exit(127);

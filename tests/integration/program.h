@@ -30,6 +30,8 @@ struct program_config {
 	const char *path;           /* of the program; NULL: chat-client */
 	const char *out;            /* standard output goes to this file; NULL: a pipe */
 	const char *environment[4]; /* "NAME=VALUE" each, borrowed */
+	const char *uid_map;        /* in a user namespace of its own, as UID; NULL: as the test */
+	uid_t uid;
 };
 
 struct program {
