@@ -251,15 +251,16 @@ static void entry_wake(struct entry *entry)
 		list_append(&rooms->dirty, &room->dirty_link);
 }
 
-void stored_note_damage(
-	struct stored *stored, const struct segment_image *image, bool is_hole, uint64_t n_lost)
+void stored_note_damage(struct stored *stored, const struct segment_image *image, struct user *user,
+	bool is_hole, uint64_t n_lost)
 {
 	struct room *room = stored->room;
 	struct segment_image *segment = room ? stored_segment(stored, image) : NULL;
 
 	if (!segment)
 		return;
-	trace(TRACE_ERROR,
+	/* where the disk has no space to mend it, it is found again with each look */
+	trace_shared(&user->account->lines, TRACE_ERROR,
 		"damaged room=%.*s segment=%u first=%lu next=%lu lost=%lu; the file is "
 		"kept in " ARCHIVE_DAMAGED,
 		(int)room->target_len, room->key, image->number, (unsigned long)image->first,
@@ -279,8 +280,8 @@ static void entry_end(struct errand *errand)
 		return;
 	}
 	if (entry->result > 0 || entry->damage.is_any)
-		stored_note_damage(
-			entry->stored, &entry->image, entry->result > 0, entry->damage.n_lost);
+		stored_note_damage(entry->stored, &entry->image, entry->user, entry->result > 0,
+			entry->damage.n_lost);
 	if (entry->result == 0) {
 		entry->state = ENTRY_THERE;
 		cache->bytes += entry->log.bytes;

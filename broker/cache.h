@@ -66,10 +66,10 @@ int cache_fetch(struct room *room, uint64_t seq, struct user *user, struct sessi
 int segment_read_back(const char *path, uint64_t room, struct text target,
 	const struct segment_image *image, struct log *log, struct archive_damage *ret_damage);
 
-/* In the loop: say that N_LOST records of that segment were damaged. If IS_HOLE all of them were,
- * and it is a hole from now on. */
-void stored_note_damage(
-	struct stored *stored, const struct segment_image *image, bool is_hole, uint64_t n_lost);
+/* In the loop: say that N_LOST records of that segment were damaged, which was found for USER. If
+ * IS_HOLE all of them were, and it is a hole from now on. */
+void stored_note_damage(struct stored *stored, const struct segment_image *image, struct user *user,
+	bool is_hole, uint64_t n_lost);
 
 /* The number of the first record of ROOM at or after TIME ns, or of the next one. Returns 0, or
  * CACHE_E_WAIT with a number that is to be fetched, or -errno. */

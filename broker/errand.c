@@ -38,7 +38,7 @@ static void errands_run(struct errands *errands)
 
 static void errand_end(struct errands *errands, struct errand *errand)
 {
-	struct user *user = TAKE(errand->user);
+	struct user *user = errand->user; /* also until it has ended */
 
 	list_unlink(&errand->link);
 	errand->end(errand);

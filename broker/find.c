@@ -235,14 +235,16 @@ static void find_begin(struct errand *errand)
 /* What is wrong with a file is known from now on, and what was looked at may go. */
 static void find_let_go(struct find *find)
 {
+	struct user *user = find->errand.user; /* NULL: the broker ends, and was not waited for */
+
 	for (size_t i = 0; i < find->n_pieces; i++) {
 		struct piece *piece = &find->pieces[i];
 
 		if (piece->segment)
 			segment_unpin(piece->segment);
-		if (piece->is_hole || piece->damage.is_any)
-			stored_note_damage(
-				find->stored, &piece->image, piece->is_hole, piece->damage.n_lost);
+		if (user && (piece->is_hole || piece->damage.is_any))
+			stored_note_damage(find->stored, &piece->image, user, piece->is_hole,
+				piece->damage.n_lost);
 	}
 }
 
