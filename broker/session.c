@@ -366,7 +366,7 @@ static bool user_may_connect(
 	if (n_used >= n_max) {
 		trace_shared(&account->lines, TRACE_WARNING,
 			"quota uid=%u user=%s what=connections used=%lu limit=%lu", user->uid,
-			 user->name[0] ? user->name : "-", (unsigned long)n_used,
+			user->name[0] ? user->name : "-", (unsigned long)n_used,
 			(unsigned long)n_max);
 		snprintf(why, SESSION_WHY_MAX, "connections: at the limit of %lu",
 			(unsigned long)n_max);

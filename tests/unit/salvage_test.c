@@ -1,5 +1,5 @@
-/* salvage_test.c - records that are damaged become tombstones of their numbers; the others stay, and no
- * text of a user passes for a record.
+/* salvage_test.c - records that are damaged become tombstones of their numbers; the others stay,
+ * and no text of a user passes for a record.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -76,8 +76,7 @@ static void expect(size_t len, unsigned lost)
 		if (frame_is_tombstone(line))
 			assert_true(text_equal(frame.word[4], TEXT("damaged")));
 		else
-			assert_memory_equal(
-				record, before + starts[i], starts[i + 1] - starts[i]);
+			assert_memory_equal(record, before + starts[i], starts[i + 1] - starts[i]);
 	}
 	assert_ptr_equal(at, data + len);
 }
@@ -175,8 +174,9 @@ static void test_forged(void **state)
 		data[0] ^= 0x40;
 		data[1] ^= 0x01;
 		assert_int_equal(records_salvage(data, len, target, 1, 4), 1);
-		assert_null(memmem(data, len, "root 0", 6) &&
-			    record_frame(data).data[0] == 'M' ? data : NULL);
+		assert_null(memmem(data, len, "root 0", 6) && record_frame(data).data[0] == 'M'
+				    ? data
+				    : NULL);
 		assert_true(frame_is_tombstone(record_frame(data)));
 	}
 }
