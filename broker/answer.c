@@ -30,6 +30,7 @@ static const char *const code_names[] = {
 	[CODE_STATE] = "STATE",
 	[CODE_TAKEN] = "TAKEN",
 	[CODE_TOOBIG] = "TOOBIG",
+	[CODE_UNMAPPED] = "UNMAPPED",
 	[CODE_VERB] = "VERB",
 	[CODE_VERSION] = "VERSION",
 };

@@ -322,6 +322,8 @@ static int broker_open(struct broker *broker)
 	int r;
 
 	uid_learn();
+	if (uid_map_is_empty())
+		broker->map_until = broker->users.now + BROKER_MAP_NS;
 	if (uid_self_is_unmapped())
 		trace(TRACE_WARNING, "the broker's user has no id in this user namespace: it is "
 				     "turned away like "
@@ -646,10 +648,31 @@ static void broker_tick(struct broker *broker)
 	broker->users.second = second;
 }
 
+/* Nobody has an id here: nobody can be served, unless the map comes soon. Returns the ns until that
+ * is decided, UINT64_MAX when it is. */
+static uint64_t broker_patience_for_map(struct broker *broker)
+{
+	uint64_t now = broker->users.now;
+
+	if (broker->map_until == 0 || broker->stop_requested)
+		return UINT64_MAX;
+	if (now < broker->map_until)
+		return broker->map_until - now;
+	broker->map_until = 0;
+	if (!uid_map_is_empty())
+		return UINT64_MAX;
+	trace(TRACE_ERROR,
+		"no user has an id in this user namespace, so nobody can be served; write "
+		"its uid_map, or run the broker outside");
+	broker->is_useless = true;
+	broker_stop(broker, TEXT("no user has an id here"), (uid_t)-1);
+	return 0;
+}
+
 /* How long the loop may sleep. */
 static uint64_t broker_patience(struct broker *broker)
 {
-	uint64_t now = broker->users.now, wait;
+	uint64_t now = broker->users.now, wait_for_map = broker_patience_for_map(broker), wait;
 	struct list *first;
 
 	/* who was slowed and may go on is ready now */
@@ -659,6 +682,7 @@ static uint64_t broker_patience(struct broker *broker)
 	wait = MIN(wait, rooms_retain(&broker->rooms, now));
 	wait = MIN(wait, store_patience(&broker->store, now));
 	wait = MIN(wait, broker_patience_for_paths(broker));
+	wait = MIN(wait, wait_for_map);
 	wait = MIN(wait, closers_patience(&broker->closers));
 	if (!list_is_empty(&broker->gone)) /* their sockets could not be handed over */
 		wait = MIN(wait, CLOSER_RETRY_NS);
@@ -685,9 +709,10 @@ static uint64_t broker_patience(struct broker *broker)
 
 void broker_round(struct broker *broker, uint64_t timeout_ns)
 {
+	uint64_t patience = broker_patience(broker); /* once: it does what is due */
 	uint64_t n_packets = broker->n_packets, n_records = broker->rooms.n_records;
 
-	loop_wait(&broker->loop, MIN(timeout_ns, broker_patience(broker)), &broker->users.now);
+	loop_wait(&broker->loop, MIN(timeout_ns, patience), &broker->users.now);
 	broker_tick(broker);
 	broker_serve(broker, &broker->reading, TURN_READ);
 	broker_serve(broker, &broker->ringing, TURN_RING);
@@ -716,9 +741,10 @@ static bool broker_has_rings(const struct broker *broker)
 	       broker->users.now < broker->stop_at;
 }
 
-void broker_run(struct broker *broker)
+int broker_run(struct broker *broker)
 {
 	while (!broker->is_stopping || broker->n_sessions > 0 || broker_has_rings(broker))
 		broker_round(broker, UINT64_MAX);
 	trace(TRACE_INFO, "stopped");
+	return broker->is_useless ? BROKER_E_USELESS : 0;
 }

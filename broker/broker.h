@@ -73,6 +73,8 @@ struct broker {
 	bool stop_requested, is_stopping;
 	char stop_reason[LINE_LEN_MAX];
 	uint64_t started_at, stop_at;
+	uint64_t map_until; /* by then some user must have an id here; 0: some have */
+	bool is_useless;    /* none had */
 
 	uint64_t n_descriptors; /* that it needs itself */
 	uint64_t n_accepted, n_turned_away, n_cut, n_packets, n_refused, n_framing, n_kicked;
@@ -95,6 +97,10 @@ struct broker {
 /* Clients are given this to take what they are owed at a stop, ns: with everything
  * else a stop stays within 2 s. */
 #define BROKER_STOP_NS (UINT64_C(1500000000))
+
+/* A user namespace gets its map after its first process has started, as from newuidmap(1). A broker
+ * waits for it for so long, ns: without one it cannot tell any user from another. */
+#define BROKER_MAP_NS (UINT64_C(3) * 1000000000)
 
 /* What the sessions of one account may take of a round together, ns, to be read and to be
  * sent what they are owed: a request costs what it walks over, so neither packets nor
@@ -119,6 +125,7 @@ enum {
 	BROKER_E_HELD,        /* another broker serves it */
 	BROKER_E_SETTINGS,    /* the limits file is wrong */
 	BROKER_E_STATE,       /* what was stored can not be used */
+	BROKER_E_USELESS,     /* no user has an id in its user namespace */
 };
 
 /* Open everything; what fails is said in the diagnostics. CONFIG is borrowed.
@@ -126,8 +133,8 @@ enum {
 int broker_init(struct broker *broker, const struct broker_config *config);
 void broker_deinit(struct broker *broker);
 
-/* Serve until a stop is done. */
-void broker_run(struct broker *broker);
+/* Serve until a stop is done. Returns 0, or BROKER_E_USELESS if no user could be served. */
+int broker_run(struct broker *broker);
 
 /* One round, waiting at most TIMEOUT_NS: what broker_run() repeats. */
 void broker_round(struct broker *broker, uint64_t timeout_ns);

@@ -84,6 +84,10 @@ int dispatch_frame(struct session *session, struct text packet)
 	struct frame frame;
 	int r;
 
+	if (session->is_unmapped) {
+		session_refuse_unmapped(session, packet);
+		return 0;
+	}
 	if (session->state == SESSION_OPEN && handle_say_again(session, packet))
 		return 0;
 	r = frame_parse(&frame, packet);
@@ -109,6 +113,10 @@ int dispatch_plain(struct session *session, struct text packet)
 	struct frame frame;
 	int r;
 
+	if (session->is_unmapped) {
+		session_refuse_unmapped(session, packet);
+		return 0;
+	}
 	r = frame_parse(&frame, line);
 	if (frame.tag.len == 0 &&
 		(text_equal(line, TEXT("QUIT")) || text_equal(line, TEXT("STOP"))))

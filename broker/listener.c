@@ -166,27 +166,17 @@ void listener_resume(struct listener *listener, struct broker *broker)
 	loop_change(&broker->loop, &listener->watch, EPOLLIN);
 }
 
-/* Users without an id here are seen as one, who would read what another of them wrote. */
-static bool listener_knows(struct broker *broker, int fd, uid_t uid)
+/* Users without an id here are seen as one, who would read what another of them wrote: all that it
+ * asks is refused. */
+static void listener_note_unmapped(struct broker *broker, uid_t uid)
 {
-	char why[160];
-	int r = uid_check(uid);
+	char why[UID_WHY_MAX];
 
-	if (r == 0)
-		return true;
-	if (r < 0)
-		snprintf(why, sizeof why,
-			"uid %u may be any user: the broker cannot read /proc/self/uid_map: %s",
-			uid, strerror(-r));
-	else
-		snprintf(why, sizeof why,
-			"uid %u may be any user that has no id in the broker's user namespace; run "
-			"the broker where your user has one",
-			uid);
+	if (!uid_is_unmapped(uid))
+		return;
+	uid_why(uid, why);
 	broker->n_turned_away++;
 	trace_shared(&broker->listener.lines, TRACE_WARNING, "accept refused reason=\"%s\"", why);
-	turn_away(broker, fd, "UNMAPPED", why);
-	return false;
 }
 
 static void listener_greet(struct broker *broker, int fd)
@@ -198,8 +188,6 @@ static void listener_greet(struct broker *broker, int fd)
 	int r;
 
 	r = packet_peer(fd, &uid, &gid, &pid);
-	if (r == 0 && !listener_knows(broker, fd, uid))
-		return;
 	if (r == 0 && !session_may_come(broker, uid, why)) {
 		broker->n_accepted++;
 		turn_away(broker, fd, "QUOTA", why);
@@ -207,6 +195,8 @@ static void listener_greet(struct broker *broker, int fd)
 	}
 	if (r == 0)
 		r = session_new(broker, fd, uid, pid);
+	if (r == 0)
+		listener_note_unmapped(broker, uid);
 	if (r < 0) {
 		trace_shared(&broker->listener.lines, TRACE_WARNING, "accept failed reason=\"%s\"",
 			strerror(-r));

@@ -296,7 +296,7 @@ static int serve(const struct broker_config *config)
 
 	r = broker_init(&broker, config);
 	if (r == 0)
-		broker_run(&broker);
+		r = broker_run(&broker);
 	broker_deinit(&broker);
 	switch (r) {
 	case 0:
@@ -306,6 +306,7 @@ static int serve(const struct broker_config *config)
 	case BROKER_E_FOREIGN:
 		return EX_CANTCREAT;
 	case BROKER_E_SETTINGS:
+	case BROKER_E_USELESS:
 		return EX_CONFIG;
 	case BROKER_E_STATE:
 		return EX_DATAERR;

@@ -17,6 +17,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "broker/answer.h"
 #include "broker/broker.h"
 #include "broker/descriptors.h"
 #include "broker/dispatch.h"
@@ -27,6 +28,7 @@
 #include "broker/trace.h"
 #include "protocol/packet.h"
 #include "protocol/record.h"
+#include "protocol/uid.h"
 
 /* How often the diagnostics are told at most that a user is over a rate, ns. */
 #define TELL_RATE_NS (UINT64_C(60) * 1000000000)
@@ -315,6 +317,20 @@ static void user_tell_rate(
 		user->uid, user->name[0] ? user->name : "-", what, (unsigned long)rate->max);
 }
 
+void session_refuse_unmapped(struct session *session, struct text packet)
+{
+	char why[UID_WHY_MAX];
+	struct frame frame;
+
+	uid_why(session->user->uid, why);
+	(void)frame_parse(&frame, packet);
+	if (session->state == SESSION_PLAIN && frame.verb == VERB_HELLO && frame.n_words > 1)
+		session_set_state(session, SESSION_SHAKING);
+	answer_refuse(session, &frame, CODE_UNMAPPED, "%s", why);
+	if (++session->n_unmapped == SESSION_UNMAPPED_MAX)
+		session_close(session, false, 0, "UNMAPPED", "%s", why);
+}
+
 /* Say BYE and close now: what is not let in holds no descriptor until the round ends. */
 _printf_(3, 4) static void session_turn_away(
 	struct session *session, const char *code, const char *format, ...)
@@ -576,6 +592,7 @@ int session_new(struct broker *broker, int fd, uid_t uid, pid_t pid)
 	session->pid = pid;
 	session->is_writable = true;
 	session->may_pass = !broker->listener.refuses_rights;
+	session->is_unmapped = uid_is_unmapped(uid);
 	session->opened_at = broker->users.now;
 	list_init(&session->sessions_link);
 	list_init(&session->ready_link);

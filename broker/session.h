@@ -61,8 +61,10 @@ struct session {
 	bool was_plain : 1;  /* while closing: so no BYE */
 	bool owns_bye : 1;   /* BYE was allocated; else there was no memory, and the code must do */
 	bool has_batch : 1, has_direct : 1;
-	bool may_pass : 1; /* packets of its client can carry descriptors */
-	bool is_short : 1; /* an answer could not be kept: none comes behind it, only BYE */
+	bool is_unmapped : 1;    /* its uid may be anybody's: see session_refuse_unmapped() */
+	unsigned n_unmapped : 3; /* requests that were refused for it */
+	bool may_pass : 1;       /* packets of its client can carry descriptors */
+	bool is_short : 1;       /* an answer could not be kept: none comes behind it, only BYE */
 
 	struct list sessions_link; /* in broker.sessions, in order of number */
 	struct list ready_link;    /* in account.reading while there is input to take */
@@ -92,6 +94,9 @@ struct session {
  * any other request it is looked at, too. */
 #define SESSION_TURN_PACKETS   4
 #define SESSION_CLOCK_MESSAGES 16
+
+/* Requests of a user without an id that are refused with the reason; then its session closes. */
+#define SESSION_UNMAPPED_MAX 4
 
 /* What a session that closes is given to take its last packets, ns. */
 #define SESSION_CLOSE_NS (UINT64_C(1000000000))
@@ -172,6 +177,10 @@ _printf_(5, 6) void session_close(struct session *session, bool is_owed, uint64_
 
 /* Close at once. */
 void session_end(struct session *session);
+
+/* Refuse PACKET, and after some close with BYE UNMAPPED: nobody knows which user sent it.
+ * chat-broker(8), USER NAMESPACES. */
+void session_refuse_unmapped(struct session *session, struct text packet);
 
 /* Become a person: HELLO was granted, or the first line of a plain session came.
  * Returns 0 or -ENOMEM. */

@@ -8,6 +8,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -154,6 +155,29 @@ int uid_check(uid_t uid)
 			return r;
 	}
 	return known.map == MAP_WHOLE ? 0 : UID_E_UNMAPPED;
+}
+
+void uid_why(uid_t uid, char why[static UID_WHY_MAX])
+{
+	int r = uid_check(uid);
+
+	if (r < 0)
+		snprintf(why, UID_WHY_MAX,
+			"uid %u may be any user: the broker cannot read /proc/self/uid_map: %s",
+			uid, strerror(-r));
+	else
+		snprintf(why, UID_WHY_MAX,
+			"uid %u may be any user that has no id in the broker's user namespace; run "
+			"the broker where your user has one",
+			uid);
+}
+
+bool uid_map_is_empty(void)
+{
+	size_t len = 0;
+	char byte;
+
+	return file_read("/proc/self/uid_map", &byte, sizeof byte, &len) == 0 && len == 0;
 }
 
 void uid_learn(void)

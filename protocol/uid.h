@@ -38,5 +38,12 @@ bool uid_owns(int fd, const struct stat *statbuf);
 /* The same of a file that is not open: where the id may be anybody's, it does not. */
 bool uid_owns_closed(const struct stat *statbuf);
 
+/* Why UID, which is unmapped, may be anybody's, for its user to read. */
+#define UID_WHY_MAX 160
+void uid_why(uid_t uid, char why[static UID_WHY_MAX]);
+
+/* Has no user an id in this process's namespace? Then the map may be written still. */
+bool uid_map_is_empty(void);
+
 /* Do the lines of a uid_map give an id to each user that there can be? */
 bool uid_map_is_whole(struct text map);

@@ -31,12 +31,19 @@ static struct broker *broker_in(const char *uid_map)
 	return broker;
 }
 
+/* All that it asks is refused with the reason, and then its session closes; a plain line, too. */
 static void expect_unmapped(struct broker *broker, uid_t uid)
 {
 	struct raw *raw = raw_open_as(broker, uid);
 
-	raw_expect(raw, "BYE UNMAPPED uid 65534 may be any user ~");
-	raw_expect_close(raw);
+	raw_send(raw, "a line for the lobby");
+	raw_expect(raw, "!UNMAPPED");
+	raw_send(raw, "#1 HELLO 1");
+	raw_expect(raw, "#1 ! UNMAPPED uid 65534 may be any user ~");
+	raw_send(raw, "#2 CTL STOP");
+	raw_expect(raw, "#2 ! UNMAPPED ~");
+	raw_send(raw, "STOP");
+	raw_expect(raw, "~UNMAPPED ~");
 	raw_close(raw);
 }
 
@@ -77,7 +84,9 @@ static void test_broker_without_an_id(void **state)
 	expect_unmapped(broker, OWN);
 	expect_unmapped(broker, OTHER);
 	expect_unmapped(broker, 0);
-	broker_stop(broker);
+	/* nobody could be served, and no map was written */
+	broker_expect(broker, "no user has an id in this user namespace~");
+	broker_expect_exit(broker, 78);
 }
 
 /* The directory is ours if the kernel says so, not because its owner has no id, as we. */
