@@ -134,32 +134,6 @@ static int packet_read_plain(int fd, char *buffer, size_t size, int flags, size_
 	return r;
 }
 
-static int packet_read_fds(int fd, char *buffer, size_t size, int flags, size_t *ret_len,
-	int ret_fds[static PACKET_FDS_MAX], size_t *ret_n_fds)
-{
-	union packet_control control;
-	struct msghdr msg = { .msg_control = control.bytes, .msg_controllen = sizeof control };
-	struct cmsghdr *header;
-	size_t n = 0, len = 0;
-	int r = packet_read(fd, buffer, size, flags, &msg, &len);
-
-	if (r < 0)
-		return r;
-	header = CMSG_FIRSTHDR(&msg);
-	if (header && header->cmsg_level == SOL_SOCKET && header->cmsg_type == SCM_RIGHTS) {
-		n = (header->cmsg_len - CMSG_LEN(0)) / sizeof(int);
-		memcpy(ret_fds, CMSG_DATA(header), n * sizeof(int));
-	}
-	/* a part of what was sent is of no use, and would leak */
-	while ((msg.msg_flags & MSG_CTRUNC || len == 0) && n > 0)
-		close(ret_fds[--n]);
-	*ret_n_fds = n;
-	r = packet_outcome(&msg, len);
-	if (r != PACKET_E_CLOSED)
-		*ret_len = len;
-	return r;
-}
-
 int packet_allow_rights(int fd, bool are_allowed)
 {
 	int value = are_allowed;
@@ -247,18 +221,6 @@ int packet_receive(int fd, char *buffer, size_t size, size_t *ret_len)
 int packet_peek(int fd, char *buffer, size_t size, size_t *ret_len)
 {
 	return packet_read_plain(fd, buffer, size, MSG_PEEK, ret_len);
-}
-
-int packet_receive_fds(int fd, char *buffer, size_t size, size_t *ret_len,
-	int ret_fds[static PACKET_FDS_MAX], size_t *ret_n_fds)
-{
-	return packet_read_fds(fd, buffer, size, 0, ret_len, ret_fds, ret_n_fds);
-}
-
-int packet_peek_fds(int fd, char *buffer, size_t size, size_t *ret_len,
-	int ret_fds[static PACKET_FDS_MAX], size_t *ret_n_fds)
-{
-	return packet_read_fds(fd, buffer, size, MSG_PEEK, ret_len, ret_fds, ret_n_fds);
 }
 
 void packet_drop(int fd)

@@ -42,15 +42,10 @@ int packet_receive(int fd, char *buffer, size_t size, size_t *ret_len);
 /* The most descriptors that a packet of the protocol has. */
 #define PACKET_FDS_MAX 2
 
-/* The same as both of these, with descriptors: N_FDS of them are passed, and stay the
- * caller's; those that come are the caller's, close-on-exec, and *ret_n_fds at most
- * PACKET_FDS_MAX. Where the kernel could not give all that was sent, because there were
- * more or none is left to this process, it is as if none had come: *ret_n_fds is 0.
- * Sending can also fail with -ETOOMANYREFS: too many are on their way. */
+/* The same as packet_send(), with N_FDS descriptors, which stay the caller's. Also fails with
+ * -ETOOMANYREFS: too many are on their way. */
 int packet_send_fds(
 	int fd, const struct iovec *parts, size_t n_parts, const int *fds, size_t n_fds);
-int packet_receive_fds(int fd, char *buffer, size_t size, size_t *ret_len,
-	int ret_fds[static PACKET_FDS_MAX], size_t *ret_n_fds);
 
 /* The most descriptors that the kernel lets one packet carry. */
 #define PACKET_RIGHTS_MAX 253
@@ -72,9 +67,6 @@ int packet_receive_rights(int fd, char *buffer, size_t size, bool is_tight, size
  * it is empty, -EAGAIN when more wait, PACKET_E_DESCRIPTOR when the next one has
  * descriptors. */
 int packet_drain(int fd, unsigned n_max);
-
-int packet_peek_fds(int fd, char *buffer, size_t size, size_t *ret_len,
-	int ret_fds[static PACKET_FDS_MAX], size_t *ret_n_fds);
 
 /* The same as packet_receive(), but the packet stays in the socket, which so stays readable, until
  * packet_drop() takes it. */

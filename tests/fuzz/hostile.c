@@ -122,12 +122,12 @@ static void note_packet(struct text packet)
 /* Take what the library sent, its descriptors included. */
 static void hostile_listen(void)
 {
-	int fds[PACKET_FDS_MAX];
+	int fds[PACKET_RIGHTS_MAX];
 	size_t len, n_fds;
 
 	while (hostile.fd >= 0 && !hostile.is_deaf &&
-		packet_receive_fds(hostile.fd, hostile.packet, sizeof hostile.packet, &len, fds,
-			&n_fds) == 0) {
+		packet_receive_rights(hostile.fd, hostile.packet, sizeof hostile.packet, false,
+			&len, fds, &n_fds) == 0) {
 		while (n_fds > 0)
 			close(fds[--n_fds]);
 		note_packet((struct text){ hostile.packet, len });
