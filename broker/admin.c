@@ -547,7 +547,7 @@ static int admin_make_again(
 
 	if (r || (admin->watch.fd >= 0 && node_is_same(admin->path, &admin->node)))
 		return r;
-	/* what was written before it vanished, of which a pipe holds 16 pages as a rule */
+	/* read commands from before the FIFO vanished; a pipe usually holds 16 pages */
 	for (int i = 0; admin->watch.fd >= 0 && i < 16; i++)
 		if (!admin_read(admin, broker))
 			break;

@@ -54,8 +54,8 @@ int admin_open(struct admin *admin, struct broker *broker, const char *path, gid
 void admin_close(struct admin *admin, struct broker *broker);
 void admin_deinit(struct admin *admin);
 
-/* Make the FIFO again, under the lock, if it or its lock has vanished. What fails is said
- * once, and is tried again with a later call. Returns whether something was made. */
+/* Make the FIFO again, under the lock, if it or its lock has vanished. A failure is reported once,
+ * and a later call tries again. Returns whether something was made. */
 bool admin_check(struct admin *admin, struct broker *broker);
 
 /* Drop half a line that has waited too long. Returns ns until that, UINT64_MAX when

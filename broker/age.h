@@ -1,8 +1,9 @@
 /* age.h - the clock that ages are counted by: of messages, and of names that nobody uses.
  *
- * It is in ns since the epoch, as the wall clock is, and begins as that. Then it goes on with the
- * clocks of the kernel that nobody sets, and with what was stored of it across a restart: so
- * whatever the wall clock says, nothing is older than it was seen to be. chat-broker(8), STORAGE.
+ * This clock counts ns since the epoch and starts from the wall clock. The clock then advances with
+ * the kernel's clocks that nobody can set, and a restart continues from the stored value. So
+ * setting the wall clock while the broker runs does not make anything older. chat-broker(8),
+ * STORAGE.
  */
 #pragma once
 
@@ -18,7 +19,7 @@
 struct age {
 	uint64_t now;
 	uint64_t
-		stored; /* what was stored of it before this start: journal entries are not older */
+		stored; /* the value that was stored before this start: no journal entry is older */
 	uint64_t wall;  /* the wall clock, when NOW was set */
 	uint64_t monotonic, boot; /* the kernel's, at the same time */
 };
@@ -29,5 +30,6 @@ void age_init(struct age *age);
  * ns that clock went on more than is counted, or back: 0 when it did not jump. */
 int64_t age_resume(struct age *age, uint64_t stored, uint64_t wall);
 
-/* It is later now. Returns by how many ns the wall clock jumped meanwhile: 0 when it did not. */
+/* Advance AGE to the present. Returns by how many ns the wall clock jumped since the last call: 0
+ * when it did not. */
 int64_t age_turn(struct age *age);

@@ -18,7 +18,7 @@
 
 #define MAGIC_START "chatsg"
 #define MAGIC       MAGIC_START "02"
-/* It did not say whose the room is; it is still read. */
+/* Files of this version do not name the owner of the room; the broker still reads them. */
 #define MAGIC_BEFORE MAGIC_START "01"
 
 /* Little-endian. */

@@ -68,7 +68,7 @@ int archive_each(int dir, archive_file_fn *function, void *userdata);
 /* The bytes of records that the file of a segment may have, or -errno. */
 int64_t archive_len(int dir, uint64_t room, uint32_t number);
 
-/* What a file says of itself. */
+/* The contents of a segment file, without the catalog. */
 struct archive_survey {
 	struct segment_image image; /* of its good records from the start; next == first: none */
 	bool has_people;

@@ -1,12 +1,13 @@
 /* backup.c - see backup.h.
  *
- * Files only grow, and the catalog says how much of each is good: so a copy is the catalog, then
- * what it names, then the journal from where it says. If a checkpoint came meanwhile, the journal
- * may lack what the catalog does not have yet: then the catalog is copied again, and of the files
- * only what is new. The copy appears under its name when it is whole.
+ * Segment files only grow, and the catalog records how much of each is good. So the backup copies
+ * the catalog, then the files that the catalog names, then the journal from the generation that the
+ * catalog names. A checkpoint during the copy may remove journal entries that the copied catalog
+ * does not have yet. Then the backup copies the catalog again, and of the files only the new part.
+ * The copy appears under its name when it is complete.
  *
- * A broker that starts on the copy gives each log another identity: what readers saw after the
- * backup is not in it.
+ * A broker that starts on the copy gives each log another identity, because the copy lacks messages
+ * that readers saw after the backup.
  */
 #include "broker/backup.h"
 
@@ -353,6 +354,6 @@ int backup(const char *directory, const char *target)
 		fprintf(stderr, "chat-broker: cannot back up: %s\n", backup.why);
 		return status;
 	}
-	/* what was damaged in the source is in the copy, too: then the status says it */
+	/* damage in the source is in the copy, too: the exit status then reports the damage */
 	return inspect_verify(target);
 }

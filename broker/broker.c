@@ -183,8 +183,8 @@ static bool broker_has_paths(const struct broker *broker)
 	return (socket && socket[0] != '@') || broker->admin.is_open;
 }
 
-/* Look after the socket, the FIFO and their locks. What was made again is watched from then
- * on, and may have vanished before that: so look again. */
+/* Look after the socket, the FIFO and their locks. A path that was made again may vanish before the
+ * broker watches it, so the loop checks once more. */
 static void broker_check_paths(struct broker *broker)
 {
 	const char *socket = broker->config->socket;
@@ -467,7 +467,7 @@ void broker_deinit(struct broker *broker)
 			session_end(container_of(link, struct session, sessions_link));
 		broker_finish_rings(broker);
 		broker_free_gone(broker);
-		/* what a stuck thread uses is left to the exit */
+		/* the exit frees the memory that a stuck thread still uses */
 		(void)closers_deinit(&broker->closers);
 		errands_deinit(&broker->errands, STORE_LAST_NS);
 		store_deinit(&broker->store);

@@ -89,8 +89,8 @@ struct broker {
 
 	uint64_t turn_end; /* broker_clock() at which the turn in hand is over */
 	const struct quota_account *turn_account; /* whose turn it is; NULL: nobody's */
-	bool is_calm; /* one message came in the last round: who sends one waits for an answer,
-		       * and that goes before the look whether there is another */
+	bool is_calm; /* one message came in the last round: its sender waits for the answer, so the
+		       * broker answers before it looks for another packet */
 	char input[PACKET_LEN_MAX];
 };
 

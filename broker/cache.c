@@ -104,7 +104,7 @@ static void entry_leave_share(struct entry *entry)
 		list_unlink(&share->link);
 }
 
-/* It was used last. */
+/* Make ENTRY the most recently used one of its user. */
 static void entry_touch(struct entry *entry)
 {
 	list_unlink(&entry->share_link);

@@ -61,8 +61,8 @@ int room_log_at(struct room *room, uint64_t seq, struct log **ret_log, struct ho
 int cache_fetch(struct room *room, uint64_t seq, struct user *user, struct session *session);
 
 /* On a thread: have a segment of room ROOM back, whose records are of TARGET, from the state
- * directory PATH. What was damaged is mended as far as that goes, also in the file. Returns 0,
- * ARCHIVE_E_BROKEN, when the file was put aside, or -errno. */
+ * directory PATH. The function repairs damaged records as far as possible, also in the file.
+ * Returns 0, ARCHIVE_E_BROKEN, when the file was put aside, or -errno. */
 int segment_read_back(const char *path, uint64_t room, struct text target,
 	const struct segment_image *image, struct log *log, struct archive_damage *ret_damage);
 
@@ -81,7 +81,8 @@ uint64_t room_first(const struct room *room);
 /* Place a cursor before record SEQ, at or above room_first(). */
 void room_seek(const struct room *room, uint64_t seq, struct log_cursor *ret_cursor);
 
-/* What is too much goes. To be called before something is borrowed. */
+/* Evict segments until the cache is within its limits. Call cache_trim() before a segment is
+ * borrowed. */
 void cache_trim(struct cache *cache);
 
 /* What failed is tried again, if somebody wants it, when its time has come. Returns the ns until

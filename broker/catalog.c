@@ -20,8 +20,8 @@
 #define APPLICATION_ID 0x63686174
 #define FORMAT         5
 
-/* Since which format there are values, and segments have an age; and since which one it is known
- * what was dropped. Those from FORMAT_OLDEST on are brought up to this one. */
+/* The formats that introduced values and the age of segments, and the list of dropped rooms. The
+ * broker upgrades a catalog of FORMAT_OLDEST or later to FORMAT. */
 #define FORMAT_OLDEST  2
 #define FORMAT_VALUE   3
 #define FORMAT_DROPPED CATALOG_FORMAT_DROPPED
@@ -41,7 +41,7 @@
 	"CREATE TABLE clock(one INTEGER PRIMARY KEY CHECK(one = 1), age INTEGER NOT NULL,"         \
 	"  wall INTEGER NOT NULL, crc INTEGER);"
 
-/* What each format has that the one before it has not. */
+/* The tables and columns that each format adds to the one before it. */
 static const char *const upgrades[] = {
 	[FORMAT_VALUE] =
 		SCHEMA_VALUE "ALTER TABLE segment ADD COLUMN last INTEGER NOT NULL DEFAULT 0;",

@@ -79,7 +79,7 @@ void catalog_close(struct catalog *catalog);
  * Returns 0 or an outcome with WHY filled in. */
 int catalog_copy_to(const char *directory, const char *target, char why[static CATALOG_WHY_MAX]);
 
-/* What the journal is, as the catalog has it. */
+/* The state of the journal, as the catalog records it. */
 enum catalog_journal_state {
 	CATALOG_JOURNAL_CLOSED,  /* the broker stopped and left no file */
 	CATALOG_JOURNAL_OPEN,    /* the file of the generation was made */
@@ -131,7 +131,7 @@ struct catalog_reader {
 /* Do its pages fit together? Returns 0 or an outcome with WHY filled in. */
 int catalog_check(struct catalog *catalog, char why[static CATALOG_WHY_MAX]);
 
-/* What it says of the journal. Returns 0 or an outcome with WHY filled in. */
+/* Read what the catalog says of the journal. Returns 0 or an outcome with WHY filled in. */
 int catalog_read_journal(struct catalog *catalog, struct catalog_journal *ret_journal,
 	char why[static CATALOG_WHY_MAX]);
 
@@ -159,7 +159,8 @@ int catalog_drop_room(struct catalog *catalog, uint64_t room);
 int catalog_clear_dropped(struct catalog *catalog);
 /* The room with this key, which has no files: another takes its place. */
 int catalog_drop_key(struct catalog *catalog, struct text key);
-/* Names that users have taken, all of them anew; USED_AT is in s, by the clock of ages. */
+/* The names that users have taken: drop all of them, then put each again. USED_AT is in s, by the
+ * clock of ages. */
 int catalog_drop_names(struct catalog *catalog);
 int catalog_put_name(struct catalog *catalog, struct text name, uid_t uid, uint64_t used_at);
 int catalog_set_journal(struct catalog *catalog, const struct catalog_journal *journal);

@@ -67,7 +67,7 @@ struct step {
 struct checkpoint {
 	struct job job;
 	const char *path;                     /* of the directory */
-	struct catalog_journal before, after; /* what the catalog says, and will */
+	struct catalog_journal before, after; /* as the catalog has it */
 	bool clears_dropped;
 	struct age age; /* when it was made */
 	struct step *steps;

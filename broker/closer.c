@@ -49,7 +49,8 @@ struct closer {
 
 /* ---- the thread ---- */
 
-/* Its client would read ECONNRESET before our last words if something were left in it. */
+/* Unread data in the socket would make its client receive ECONNRESET before the broker's last
+ * lines. */
 static void closing_drain(int fd)
 {
 	char byte;

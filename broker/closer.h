@@ -54,8 +54,8 @@ struct closers {
 /* USERS is borrowed. Returns 0 or -errno. */
 int closers_init(struct closers *closers, struct users *users);
 
-/* Give the threads a moment. Takes closers that were never opened. Returns 0, or -EBUSY when one
- * is stuck: what it uses stays until the process exits. Nothing is charged any more. */
+/* Give the threads a moment. Takes closers that were never opened. Returns 0, or -EBUSY when a
+ * thread is stuck: its memory then stays until the process exits. Nothing is charged any more. */
 int closers_deinit(struct closers *closers);
 
 /* Have memory for the next closers_add(), which does not fail then. Returns 0 or -ENOMEM. */
@@ -66,15 +66,15 @@ int closers_reserve(struct closers *closers);
 int closers_add(struct closers *closers, struct user *user, const int *fds, size_t n);
 
 /* Close FD (consumed on success), the broker's own socket, whose client may have passed descriptors
- * that nobody received. It sees the end now. What it sent is thrown away, or the kernel would
- * tell it ECONNRESET instead of our last words. A thread is needed only when there are some, or
- * much to throw away. Returns 0 or -ENOMEM. */
+ * that nobody received. The client sees the end at once. The broker discards unread data, or the
+ * client would receive ECONNRESET instead of the broker's last lines. A thread is needed only when
+ * there are descriptors, or much data to discard. Returns 0 or -ENOMEM. */
 int closers_add_socket(struct closers *closers, struct user *user, int fd);
 
 /* Some were closed: discharge them. */
 void closers_dispatch(struct closers *closers);
 
-/* Has the account descriptors that can not be closed? */
+/* Has the account descriptors that cannot be closed? */
 bool closers_are_stuck(const struct quota_account *account, uint64_t now);
 
 /* For how long the loop may sleep, ns. UINT64_MAX: nothing is to be tried again. */

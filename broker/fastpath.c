@@ -88,7 +88,8 @@ void fast_hold(struct fast *fast, int n)
 	fast->user->account->n_passed += (uint64_t)n;
 }
 
-/* Its user has its share of the descriptors, or passed some that can not be closed: refuse. */
+/* Refuse when the user has used its share of the descriptors, or passed some that cannot be
+ * closed. */
 static bool fast_is_short(struct session *session, const struct frame *frame)
 {
 	bool is_short = !descriptors_may_pass(session->broker, session->user->account);

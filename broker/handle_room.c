@@ -1,4 +1,4 @@
-/* handle_room.c - JOIN, PART, SAY, DELETE, SEEN: what is done to one room. */
+/* handle_room.c - JOIN, PART, SAY, DELETE, SEEN: the requests for one room. */
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
@@ -460,7 +460,7 @@ static void delete_room(struct session *session, const struct frame *frame, stru
 	uint64_t n_messages;
 	int r = 0;
 
-	rooms_sweep_feeds(rooms, room); /* what was put before that is deleted, too */
+	rooms_sweep_feeds(rooms, room); /* older records in rings are deleted, too */
 	n_messages = room->log.next - room_first(room);
 	if (room->stored)
 		r = store_delete(rooms->store, room);
@@ -495,7 +495,7 @@ int handle_delete(struct session *session, const struct frame *frame)
 		store_wait(store, session);
 		return DISPATCH_E_WAIT;
 	}
-	if (session->fast && fast_must_wait(session, room)) /* what it put before goes with it */
+	if (session->fast && fast_must_wait(session, room)) /* DELETE includes its ring */
 		return DISPATCH_E_WAIT;
 	delete_room(session, frame, room);
 	return 0;

@@ -11,6 +11,6 @@ enum {
 
 /* $XDG_STATE_HOME/chat-broker if that is set, to an absolute path; or /var/lib/chat-broker for
  * root, and ~/.local/state/chat-broker for anybody else. A variable that leads to a directory of
- * another user, see owner.h, counts as not set, and is warned of. What is missing above the
- * directory is made, with mode 0700. Returns 0, or HOME_E_NONE and in WHY what is wrong. */
+ * another user, see owner.h, counts as not set, and is warned of. The function makes missing parent
+ * directories, with mode 0700. Returns 0, or HOME_E_NONE and in WHY what is wrong. */
 int home_find(char path[static PATH_MAX], char why[static HOME_WHY_MAX]);

@@ -111,8 +111,8 @@ int journal_list(int dir, uint64_t **ret_generations, size_t *ret_n);
 uint32_t journal_header_crc(const struct journal_header *header);
 uint32_t journal_entry_crc(uint64_t salt, const struct journal_entry *entry, const void *payload);
 
-/* What the mark at byte AT of a file has as its ROOM: a keyed hash, which only somebody who can
- * read the file can make. */
+/* The ROOM of the mark at byte AT of a file: a keyed hash, which only a user who can read the file
+ * can compute. */
 uint64_t journal_mark(uint64_t generation, uint64_t salt, uint64_t at);
 
 /* The bytes that an entry with LEN bytes of payload takes. */

@@ -17,7 +17,7 @@
 
 struct leftovers {
 	struct recovery *recovery;
-	bool is_judged;     /* the catalog knows all that it should: what is left over may go */
+	bool is_judged;     /* the catalog knows all that it should: other files may go */
 	uint64_t n_unknown; /* files that the catalog should know */
 	char example[ARCHIVE_NAME_MAX];
 };
@@ -77,8 +77,8 @@ static int file_judge(
 	return 0;
 }
 
-/* The newest file that the catalog names may have more than it says: what a checkpoint that was
- * cut off wrote to it. */
+/* The newest file that the catalog names may be longer than the catalog says, because a checkpoint
+ * that was interrupted wrote to the file. */
 static int file_check_end(
 	struct leftovers *leftovers, const struct restored *restored, uint32_t number)
 {

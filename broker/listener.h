@@ -24,7 +24,7 @@ struct listener {
 	bool is_open;     /* from listener_open() to listener_close(), also while it is lost */
 	int lost;         /* why it cannot be made again, as of listener_open(); 0: it is there */
 	int spare;        /* a descriptor to give up when there are none left */
-	bool refuses_rights; /* its clients can not pass descriptors until they are allowed to */
+	bool refuses_rights; /* its clients cannot pass descriptors until they are allowed to */
 	struct trace_share lines; /* of diagnostics: connections that belong to nobody yet */
 	bool is_paused;
 	uint64_t resume_at;
@@ -55,8 +55,8 @@ void listener_close(struct listener *listener, struct broker *broker);
 /* Release the lock, too. Takes a listener that was never opened. */
 void listener_deinit(struct listener *listener);
 
-/* Bind again, under the lock, if the socket or its lock has vanished. What fails is said
- * once, and is tried again with the next call. Returns whether something was made. */
+/* Bind again, under the lock, if the socket or its lock has vanished. A failure is reported once,
+ * and the next call tries again. Returns whether something was made. */
 bool listener_check(struct listener *listener, struct broker *broker);
 
 /* Accept again after a pause. */

@@ -195,8 +195,8 @@ static int option_parse(struct broker_config *config, int option, char *argument
 	}
 }
 
-/* *ret_mode: what is to be done, when it is not to serve; *ret_operand: the room to dump, or the
- * target of a backup. *ret_home: where to store was not said. */
+/* *ret_mode: the mode, if the broker is not to serve; *ret_operand: the room to dump, or the target
+ * of a backup. *ret_home: no option names the place to store. */
 static int options_parse(struct broker_config *config, int argc, char **argv, int *ret_mode,
 	const char **ret_operand, bool *ret_home)
 {
@@ -428,7 +428,7 @@ int main(int argc, char **argv)
 	bool is_at_home = false;
 	int mode = -1, r;
 
-	umask(077); /* what the broker makes is its own, whatever it was started with */
+	umask(077); /* files of the broker are for its user only, whatever umask it inherited */
 	ignore_signals();
 	if (sodium_init() < 0) {
 		fprintf(stderr, "chat-broker: no random numbers from the system\n");

@@ -10,10 +10,10 @@
 #include "protocol/frame.h"
 #include "protocol/limits.h"
 
-/* What one account can hold of the publishers of a room. */
+/* The most publishers of one room that one account can hold. */
 #define PUBLISHERS_OF_ROOM (PUBLISHERS_MAX / 4)
 
-/* The same over all rooms: 3 MiB. */
+/* The most publishers of all rooms that one account can hold: 3 MiB. */
 #define PUBLISHERS_OF_ACCOUNT 16384
 
 static struct publisher *publisher_of(struct list *recent_link)

@@ -64,7 +64,7 @@ struct quota_account {
 	struct turns errands;          /* what is to be read from the disk; see errand.h */
 	struct turns names;            /* names to be looked up; see nss.h */
 	unsigned n_names_asked;        /* of them */
-	struct turns cached;           /* what was read back for it; see cache.h */
+	struct turns cached;           /* segments that were read back for it; see cache.h */
 	uint64_t cached_bytes;         /* of it */
 	struct trace_share lines;      /* of diagnostics, that its clients cause */
 };

@@ -12,7 +12,7 @@ int reader_join(struct session *session, struct room *room, struct cursor **ret_
 void reader_part(struct session *session, struct cursor *cursor);
 void reader_part_all(struct session *session);
 
-/* Its room is deleted: remove CURSOR, and tell its session where it stood. */
+/* The room of CURSOR is deleted: remove CURSOR, and tell its session where it stood. */
 void reader_dismiss(struct cursor *cursor);
 
 /* A message is about to be appended to a conversation: place cursors for the

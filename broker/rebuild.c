@@ -33,7 +33,7 @@ struct file {
 	struct archive_survey survey; /* without its data */
 };
 
-/* What the old catalog says of a room. */
+/* A room, as the old catalog records it. */
 struct known {
 	uint64_t id;
 	uid_t owner, party[2];
@@ -130,7 +130,8 @@ static const struct catalog_reader reader = {
 	.dropped = take_dropped,
 };
 
-/* What can be read of it; the rest is lost, and that is said. */
+/* Read as much of the old catalog as is readable. The rest is lost, and the function reports
+ * that. */
 static void rebuild_read_old(struct rebuild *rebuild)
 {
 	char why[CATALOG_WHY_MAX];

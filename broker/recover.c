@@ -366,7 +366,8 @@ static int each_open(struct recovery *recovery, struct restored *restored)
 	return 0;
 }
 
-/* What may be missing at the end of a log nobody can tell: each is another one from now on. */
+/* Records may be missing at the end of any log, and nothing shows how many. So each log gets
+ * another identity. */
 static int each_rename(struct recovery *recovery, struct restored *restored)
 {
 	restored->room->id = restored->stored->id ^ recovery->store->incarnation;
@@ -408,7 +409,7 @@ static int recovery_open_catalog(struct recovery *recovery, struct catalog *cata
 	int r;
 
 	*ret_is_new = false;
-	/* a start that is refused changes nothing: what was cut off is taken back later */
+	/* a start that is refused changes nothing: an interrupted change is rolled back later */
 	r = catalog_open(catalog, store->path, CATALOG_INSPECT, why);
 	if (r == CATALOG_E_COPY && !store->is_inspected)
 		r = catalog_open(catalog, store->path, CATALOG_WRITE, why);

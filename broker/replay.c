@@ -1,8 +1,8 @@
 /* replay.c - the journal is replayed over what the catalog says: recovery.h.
  *
- * What is missing in a log between two records that are there becomes tombstones (salvage.h).
- * What may be missing after the last one nobody can tell: readers that come back with a number
- * must not take new messages for it, so then each log gets another identity.
+ * Records that are missing between two others of a log become tombstones (salvage.h). Records may
+ * also be missing after the last one, and nothing shows how many. Readers that come back with a
+ * number must not take new messages for lost ones, so each log then gets another identity.
  */
 #include "broker/recovery.h"
 

@@ -8,7 +8,8 @@
 /* Ages are asked for so often at the most, ns. */
 #define AGE_EVERY_NS (UINT64_C(60) * 1000000000)
 
-/* What is above limits goes for so long in a round, ns: others wait meanwhile. */
+/* The longest time in one round for removing data above the limits, ns: other work waits
+ * meanwhile. */
 #define RETAIN_TURN_NS (UINT64_C(500) * 1000)
 
 /* 0 is no wish. */
@@ -39,7 +40,7 @@ uint64_t room_retain_age(const struct rooms *rooms, const struct room *room)
 	return age_ns(wish_or(room->retain_age, limit));
 }
 
-/* What was said before this is too old, by the clock of ages. */
+/* Messages of ROOM from before this time are too old, by the clock of ages. */
 static uint64_t room_border(const struct rooms *rooms, const struct room *room)
 {
 	uint64_t now = rooms->users->age.now;
@@ -81,7 +82,7 @@ static bool room_cool(struct room *room)
 {
 	if (!room_is_stored(room) || !stored_is_in_files(room->stored))
 		return false;
-	log_close(&room->log); /* what comes next is in none */
+	log_close(&room->log); /* the next records are in no file yet */
 	room->log.keep_from = room->log.segment_number + 1;
 	return true;
 }
@@ -184,7 +185,8 @@ bool rooms_give_memory(struct rooms *rooms, const struct room *keep)
 	return true;
 }
 
-/* The same of the disk. */
+/* Remove one segment from the disk, of the room with most there of the user who has most. Returns
+ * false when no segment may go now. */
 static bool rooms_give_disk(struct rooms *rooms)
 {
 	struct room *largest = rooms_largest(rooms, PLACE_DISK);

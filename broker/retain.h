@@ -36,14 +36,14 @@ uint64_t room_memory_bytes(const struct rooms *rooms, const struct room *room);
 bool room_trim(struct rooms *rooms, struct room *room);
 
 /* One segment goes from memory, of the room with most of the user who has most; but not the only
- * one of KEEP, unless NULL. False when that room has nothing that may go now: what is in no file
- * yet counts as well, and may go with the next checkpoint. */
+ * one of KEEP, unless NULL. False when that room has no segment that may go now. Segments that are
+ * in no file yet count as well, and may go with the next checkpoint. */
 bool rooms_give_memory(struct rooms *rooms, const struct room *keep);
 
 /* ROOM, or any room, may be above its limits, or all of them together: rooms_retain() looks. */
 void rooms_check(struct rooms *rooms, struct room *room);
 void rooms_check_all(struct rooms *rooms);
 
-/* What is above the limits, or too old by now, goes, as much of it as a round has time for. Returns
- * the ns until there is more to be done, or UINT64_MAX. */
+/* Remove segments that are above the limits, or too old by now, as many as a round has time for.
+ * Returns the ns until there is more to be done, or UINT64_MAX. */
 uint64_t rooms_retain(struct rooms *rooms, uint64_t now);

@@ -423,8 +423,8 @@ static void room_note_stored(
 	}
 }
 
-/* Whole segments go when they are old: they are no longer than that. What comes is said at NOW by
- * the clock of ages. */
+/* Only whole segments are removed for their age, so one segment may cover only a part of that age.
+ * NOW is the time of the next record, by the clock of ages. */
 static void room_close_segment(const struct rooms *rooms, struct room *room, uint64_t now)
 {
 	uint64_t age;

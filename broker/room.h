@@ -204,7 +204,8 @@ int room_put_back(struct rooms *rooms, struct room *room, struct text frame);
 /* Take back what is behind log_end(). */
 void rooms_truncate(struct rooms *rooms, struct room *room);
 
-/* It is not found by its key any more: another may have that. The caller frees it soon. */
+/* ROOM is not found by its key any more: another room may have that key. The caller frees ROOM
+ * soon. */
 void rooms_hide(struct rooms *rooms, struct room *room);
 
 /* Free it, whatever is in it. Nobody reads it. */

@@ -10,8 +10,8 @@
 
 /* ---- tombstones ---- */
 
-/* What a tombstone does not need of its place is a word " x=---", and then a body: a body alone
- * may not have all of the largest record, whose line was longer. */
+/* A word " x=---" and then a body fill the rest of a tombstone's place. A body alone may be too
+ * short to fill the largest record, whose line was longer. */
 #define FILL_WORD 200
 
 size_t tombstone_compose(char *frame, struct text target, uint64_t seq)

@@ -47,7 +47,7 @@ const char *state_lock_network(const struct state_lock *lock)
 	return NULL;
 }
 
-/* It could not be locked, for this -errno, which is no answer to whether another broker runs. */
+/* Locking failed with ERROR, an -errno, which does not show whether another broker runs. */
 static int lock_fail(const struct state_lock *lock, const char *what, int error,
 	char why[static STATE_LOCK_WHY_MAX])
 {
@@ -130,7 +130,8 @@ static int lock_check_owner(
 	return 0;
 }
 
-/* Who is there, for those who come later. A full disk does not matter. */
+/* Write the host and the pid of this broker, for brokers that start later. A full disk does not
+ * matter. */
 static void lock_sign(const struct state_lock *lock)
 {
 	char host[65] = "?", text[128];

@@ -16,7 +16,7 @@ struct store;
  * where SECONDS count since the epoch, or "storage=none" for a broker that stores nothing. */
 struct text storage_row(const struct store *store, char row[static STORAGE_ROW_MAX]);
 
-/* What the service manager was told last. */
+/* The status that the broker sent to the service manager last. */
 struct storage_status {
 	int error;
 	uint64_t n_checkpoints;

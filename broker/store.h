@@ -53,8 +53,8 @@ struct store {
 	const char *path; /* the directory; borrowed. NULL: nothing is stored */
 	bool is_inspected, is_recovering;
 	struct state_lock lock;         /* of it */
-	struct catalog_journal catalog; /* what the catalog says of the journal */
-	uint64_t incarnation; /* what it is to say: the wire's identity of a log is that of the
+	struct catalog_journal catalog; /* the state of the journal, as in the catalog */
+	uint64_t incarnation; /* for the next catalog: the wire's identity of a log is that of the
 			       * disk, exclusive or this */
 	bool has_dropped;     /* the catalog names rooms whose files are gone now */
 	struct rooms *rooms;

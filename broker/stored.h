@@ -74,7 +74,7 @@ int store_renew(struct store *store, struct room *room);
 void store_adopt(struct store *store, struct room *room, struct stored *stored);
 /* What its log has is stored; what comes is held, and what it takes from memory goes to STORED. */
 void store_open_log(struct room *room);
-/* That segment, which is counted already, is on the disk only. -ENOMEM. */
+/* The segment IMAGE, which is counted already, is on the disk only. Returns 0 or -ENOMEM. */
 int stored_add_cold(struct stored *stored, const struct segment_image *image);
 /* Segment I is on the disk only no more; and it is nowhere any more. */
 void stored_take_cold(struct stored *stored, size_t i);
@@ -101,7 +101,7 @@ int store_set(struct store *store, struct value *value);
 /* See users.named. */
 void store_named(struct store *store, const struct nick *nick, bool is_taken);
 
-/* Its room goes: nothing is charged for it any more. */
+/* The room of STORED goes: nothing is charged for it any more. */
 void stored_leave(struct stored *stored);
 
 /* ROOM goes, or what is stored of it. */

@@ -62,7 +62,8 @@ bool trace_find_level(struct text name, enum trace_level *ret_level)
 	return false;
 }
 
-/* What is left of the burst for the levels below: errors go first, debugging last. */
+/* Lines of the burst that each level leaves to more severe levels: errors go first, debugging
+ * last. */
 static const unsigned lines_kept[] = {
 	[TRACE_ERROR] = 0,
 	[TRACE_WARNING] = 100,
@@ -172,7 +173,7 @@ void trace_share_name(struct trace_share *share, const char *format, ...)
 	va_end(ap);
 }
 
-/* What any level may see: lines are missing. */
+/* Write the count of missing lines, which is shown at any level. */
 static _printf_(1, 2) bool trace_count(const char *format, ...)
 {
 	va_list ap;

@@ -49,7 +49,7 @@ struct trace_share {
 	char source[24]; /* for the line that has the count */
 };
 
-/* What each user has. */
+/* The share of each user. */
 #define TRACE_USER_BURST 10
 #define TRACE_USER_PER_S 1
 

@@ -66,7 +66,7 @@ struct person {
 
 /* Names that nobody owns, by what goes first when there are too many. */
 enum {
-	NICKS_NONE,  /* no Unix user's: what anybody can ask for without end */
+	NICKS_NONE,  /* no Unix user's: anybody can ask for such names without end */
 	NICKS_FOUND, /* a Unix user's */
 	NICKS_ASKED, /* somebody waits for the answer: it stays */
 	NICKS_KINDS,
