@@ -120,8 +120,8 @@ int chat_flush(struct chat *chat, int timeout_ms);
 
 enum chat_type {
 	CHAT_MESSAGE, /* target seq time name uid of body */
-	CHAT_GAP,     /* target from to text: those can not be read any more; text "deleted": the
-		       * room was deleted, and is not joined any more */
+	CHAT_GAP,     /* target from to text: those messages cannot be read any more; text
+		       * "deleted": the room was deleted, and is not joined any more */
 	CHAT_JOINED,  /* target name uid of: somebody came into a room */
 	CHAT_PARTED,  /* target name uid of: somebody left it */
 	CHAT_REFUSED, /* target id code text: a message was not taken; id 0: the target

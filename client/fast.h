@@ -56,7 +56,8 @@ struct fast {
 void fast_init(struct fast *fast);
 void fast_deinit(struct chat *chat);
 
-/* The same in a child of fork(2): what the parent goes on using stays as it is. */
+/* Free the fast paths as fast_deinit() does, but in a child of fork(2). Memory that the parent goes
+ * on using stays as it is. */
 void fast_abandon(struct chat *chat);
 
 /* The page of this connection, or NULL. */

@@ -76,9 +76,10 @@ void link_take_fds(struct link *link);
  * Returns 0, -EAGAIN, an outcome above, or another error. */
 int link_receive(struct link *link, char *buffer, size_t size, size_t *ret_len);
 
-/* The same, and unless the packet came with descriptors, the epoll descriptor stays readable
- * until the next packet is asked for: who polls it comes back for the rest of this one.
- * Cheaper than link_set_awake(). */
+/* Receive one packet as link_receive() does. Unless the packet came with descriptors, the epoll
+ * descriptor stays readable until the next packet is asked for. So a program that polls that
+ * descriptor comes back for the rest of this packet. The function is cheaper than
+ * link_set_awake(). */
 int link_peek(struct link *link, char *buffer, size_t size, size_t *ret_len);
 
 /* Close the descriptors that came and were not taken. */

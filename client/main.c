@@ -155,8 +155,8 @@ static void set_locale(void)
 		setenv("LC_ALL", "C.UTF-8", 1);
 }
 
-/* What others write must not look like a line of its own on a terminal. With --json and --raw the
- * output is for programs. */
+/* On a terminal, a part of another user's text must not look like a line of its own. With --json
+ * and --raw the output is for programs. */
 static int wrap_output(const struct settings *settings, const struct subcommand *command)
 {
 	if (!command || command->draws || settings->json || settings->raw)

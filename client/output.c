@@ -24,7 +24,7 @@
 
 struct output {
 	FILE *terminal; /* borrowed */
-	FILE *wrapped;  /* what is put before it; until the program ends */
+	FILE *wrapped;  /* the stream in front of the terminal, until the program ends */
 	struct wrap wrap;
 	char buffer[LINE_LEN];
 };

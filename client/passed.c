@@ -25,7 +25,7 @@
  * where it uses huge pages. */
 #define MEMORY_LEN_MAX (RING_HEADER_LEN + RING_CAPACITY_MAX + (4u << 20))
 
-/* What one thread closes. Owned by the thread. */
+/* The descriptors that one thread closes. The thread owns the task. */
 struct task {
 	size_t n_fds;
 	int fds[];

@@ -17,7 +17,7 @@ bool passed_is_expected(int fd);
 /* Close FD without waiting for anybody. Takes -1. */
 void passed_close(int fd);
 
-/* The same for N_FDS of any kind, on the thread. Returns false when no thread can be made, or
- * too many still wait: then they stay open, because a descriptor that is lost harms less than
- * a program that stands still. */
+/* Close N_FDS descriptors of any kind, on a thread. Returns false when no thread can be made, or
+ * too many threads still wait. Then the descriptors stay open, because a lost descriptor does less
+ * harm than a program that stands still. */
 bool passed_close_any(const int *fds, size_t n_fds);

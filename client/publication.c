@@ -16,7 +16,7 @@ _Static_assert(RING_BUFFER_MIN <= PACKET_LEN_MAX, "a record fits the buffer of a
  * of it. */
 #define BURST_MAX 32
 
-/* The highest errno of Linux: what the page says beyond it is no reason. */
+/* The highest errno of Linux: a higher number in the page is not a reason. */
 #define ERROR_MAX 4095
 
 struct publication *publication_find(struct chat *chat, struct text target)

@@ -30,7 +30,7 @@
 /* Lines that the up key goes back to; in memory only, they are nobody's business. */
 #define HISTORY_LINES_MAX 500
 
-/* What is collected before it is shown. */
+/* The most bytes of output that are collected before they are shown. */
 #define OUT_LEN_MAX (1 << 20)
 
 /* Columns that are left for typing, whatever the target is called. */
@@ -289,7 +289,7 @@ static bool screen_is_due(void)
 	return screen.text[screen.text_len - 1] == '\n';
 }
 
-/* Much is shown in parts: what collects is bounded. */
+/* Long output is shown in parts, because the buffer is bounded. */
 FILE *screen_out(void)
 {
 	if (screen_is_due())

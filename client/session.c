@@ -538,9 +538,10 @@ static bool text_ends(struct text text, const char *end)
 	return text.len >= len && memcmp(text.data + text.len - len, end, len) == 0;
 }
 
-/* The packet can not be stored. Messages come again; refusals would not, nor that a room was
- * deleted, nor rings, which the broker waits for to be taken: of those that have no place either,
- * JOIN, which is due now, has it tell again. */
+/* The inbox cannot store the packet. The broker sends messages again, so they are dropped. The
+ * broker does not repeat refusals and deletions of rooms, and waits until its rings are taken: so
+ * these are stored beyond the limit. If even that fails, the JOIN that is due now makes the broker
+ * tell them again. */
 static void session_drop(struct chat *chat, struct inbox walk)
 {
 	struct text text;

@@ -374,7 +374,7 @@ static void shell_show_value(struct shell *shell, const struct chat_event *event
 			&answer);
 }
 
-/* What the administrators say to everybody; quiet if there is none. */
+/* Join the room where administrators write to everybody; be quiet if there is none. */
 static void shell_watch_wall(struct shell *shell)
 {
 	chat_join(shell->chat, "wall", CHAT_NEW, 0, 0, NULL);

@@ -9,7 +9,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-/* What is known of the terminal. */
+/* Flags that describe the terminal. */
 #define WIDTH_CJK     1u /* characters of ambiguous width are wide there */
 #define WIDTH_NO_MARK 2u /* every character takes a column, as on the Linux console */
 

@@ -165,7 +165,7 @@ int packet_receive_rights(int fd, char *buffer, size_t size, bool is_tight, size
 	*ret_n_fds = n;
 	if (msg.msg_flags & MSG_CTRUNC)
 		return PACKET_E_DESCRIPTOR;
-	/* the copies are ours: what the kernel releases now is not the last of anything */
+	/* this process has copies, so the kernel releases no last descriptor of a file now */
 	if (is_tight)
 		packet_drop(fd);
 	r = packet_outcome(&msg, len);

@@ -42,7 +42,7 @@ int packet_receive(int fd, char *buffer, size_t size, size_t *ret_len);
 /* The most descriptors that a packet of the protocol has. */
 #define PACKET_FDS_MAX 2
 
-/* The same as packet_send(), with N_FDS descriptors, which stay the caller's. Also fails with
+/* Send as packet_send() does, with N_FDS descriptors, which stay the caller's. Also fails with
  * -ETOOMANYREFS: too many are on their way. */
 int packet_send_fds(
 	int fd, const struct iovec *parts, size_t n_parts, const int *fds, size_t n_fds);

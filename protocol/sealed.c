@@ -128,7 +128,7 @@ int sealed_map(struct sealed *ret_sealed, int fd, uid_t owner, size_t len_min, s
 		return -EOWNERDEAD;
 	if (statbuf.st_size < (off_t)len_min || statbuf.st_size > (off_t)len_max)
 		return -EFBIG;
-	/* what lies behind its end would be freed by the process that lets go of it last */
+	/* the last process that releases the file would also have to free pages behind its end */
 	if (statbuf.st_blocks * 512 > statbuf.st_size + SLACK_LEN)
 		return -EFBIG;
 	if (!sealed_is_whole(fd, statbuf.st_size))

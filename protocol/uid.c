@@ -1,8 +1,8 @@
 /* uid.c - see uid.h.
  *
- * What was read is kept: when descriptors run out, an account must not be turned away for it.
- * It holds for one user namespace, which is compared each time by its inode, since a program
- * can unshare(2) after it has asked. A map that is empty may still be written, once.
+ * The maps are kept once read: a lack of descriptors must not turn an account away. The maps hold
+ * for one user namespace, which is compared each time by its inode, since a program can call
+ * unshare(2) later. A map that is empty may still be written, once.
  */
 #include "protocol/uid.h"
 

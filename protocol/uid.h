@@ -28,14 +28,15 @@ void uid_learn(void);
 /* Is it, as far as is known, anybody's? */
 bool uid_is_unmapped(uid_t uid);
 
-/* The same of the user that this process runs as. */
+/* Is the uid that this process runs as, as far as is known, anybody's? */
 bool uid_self_is_unmapped(void);
 
 /* Does the file that FD is open on, which STATBUF describes, belong to this process's user? Where
  * the id may be anybody's the kernel is asked, which knows. */
 bool uid_owns(int fd, const struct stat *statbuf);
 
-/* The same of a file that is not open: where the id may be anybody's, it does not. */
+/* Does a file that is not open, which STATBUF describes, belong to this process's user? Where the
+ * id may be anybody's, the answer is no. */
 bool uid_owns_closed(const struct stat *statbuf);
 
 /* Why UID, which is unmapped, may be anybody's, for its user to read. */
