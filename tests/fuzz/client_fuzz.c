@@ -46,7 +46,7 @@
 #define SLACK_MS   1500 /* a call may look at the clock only so often */
 #define MEMORY_MAX (128u << 20)
 
-/* What the broker passes must not use up those of the program. */
+/* Descriptors that the broker passes must not use up those of the program. */
 #define DESCRIPTORS_MAX 128
 
 size_t __sanitizer_get_current_allocated_bytes(void) __attribute__((weak));
@@ -209,7 +209,7 @@ static void step_ask(void)
 
 /* ---- chat-client ---- */
 
-/* Its own chat is another one; the broker is on the one that was opened last. */
+/* The command opens a chat of its own; the broker serves the chat that was opened last. */
 static void step_command(void)
 {
 	static const char *const lines[] = {

@@ -381,7 +381,7 @@ static void hostile_close(void)
 	hostile.n_tags = hostile.n_stream = 0;
 }
 
-/* What a broker would answer, more or less. */
+/* Answer the oldest request, more or less as a broker would. */
 static bool help(void)
 {
 	char text[256];

@@ -104,7 +104,7 @@ static void nss_answer(struct nss *nss, unsigned n_answers)
 int __wrap_nss_init(struct nss *nss)
 {
 	*nss = (struct nss){ .worker.fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK) };
-	list_init(&nss->accounts); /* nobody waits in line: what is asked is given to the worker */
+	list_init(&nss->accounts); /* nobody waits in line: each request is given to the worker */
 	list_init(&nss->worker.queue);
 	list_init(&nss->worker.done);
 	return nss->worker.fd < 0 ? -errno : 0;

@@ -70,7 +70,7 @@ static void test_restore(void **state)
 	broker_stop(other);
 }
 
-/* While checkpoints come and go: what was acknowledged before it began is in it. */
+/* A backup during checkpoints has all messages that were acknowledged before the backup began. */
 static void test_while_busy(void **state)
 {
 	struct broker *broker = broker_new();
@@ -175,7 +175,7 @@ static void test_rebuild(void **state)
 	assert_int_equal(directory_count(broker_path(broker, "state/damaged")), 1);
 }
 
-/* What only the journal has comes with the next start. */
+/* Messages that only the journal has come back with the next start. */
 static void test_rebuild_after_kill(void **state)
 {
 	struct broker *broker = stored_start();

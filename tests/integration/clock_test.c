@@ -87,7 +87,8 @@ static void await_tick(struct raw *raw)
 		assert_true(clock_ms() < until);
 }
 
-/* One message is said a day ahead: what comes then is there, and all of it goes when it is old. */
+/* One message is said while the clock is a day ahead. Later messages are kept, and all of them go
+ * when they are old. */
 static void test_ahead(void **state)
 {
 	struct broker *broker = clock_start();
@@ -113,8 +114,8 @@ static void test_ahead(void **state)
 	broker_stop(broker);
 }
 
-/* A clock that is set takes nothing; that it was is said once. What it says is no age, but what
- * the kernel counts is, also while the host is suspended. */
+/* Setting the wall clock removes no message, and is reported once. Ages follow the kernel's count,
+ * also while the host is suspended, and not the wall clock. */
 static void test_set(void **state)
 {
 	struct broker *broker = clock_start();
@@ -227,7 +228,8 @@ static void test_names(void **state)
 	broker_stop(broker);
 }
 
-/* Who came while the clock was ahead is told what began while the broker was away from it. */
+/* A client that came while the clock was ahead shows a conversation that began while the client was
+ * disconnected. */
 static void test_away(void **state)
 {
 	struct broker *broker = clock_start();

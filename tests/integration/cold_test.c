@@ -407,8 +407,8 @@ static void test_reload(void **state)
 	broker_stop(broker);
 }
 
-/* What one room may have on the disk, nobody speaking: a disk that lets 3000 messages come while
- * it writes the first. */
+/* The disk limit of a room is enforced even if nobody speaks any more. The disk is so slow that
+ * 3000 messages come while it writes the first. */
 static void test_disk_limit_later(void **state)
 {
 	struct broker *broker = shimmed_small_start("room-disk-bytes=512k");

@@ -1,5 +1,5 @@
-/* damage_test.c - a state that is not as it was left: what can be kept is kept, what is lost is
- * told, and what does not fit together is refused. chat-broker(8), STORAGE.
+/* damage_test.c - a state that is not as it was left. The broker keeps all that it can, reports
+ * each loss, and refuses a state that does not fit together. chat-broker(8), STORAGE.
  */
 #include "tests/integration/disk.h"
 
@@ -242,7 +242,7 @@ static void expect_refused(struct broker *broker, const char *why)
 	assert_int_equal(directory_count(broker_path(broker, "state/rooms")), n_files);
 }
 
-/* What the catalog does not know it does not order to be removed. */
+/* The broker does not remove files only because the catalog does not know them. */
 static void test_lost_catalog(void **state)
 {
 	struct broker *broker = stored_start();
@@ -307,7 +307,7 @@ static void test_lost_journal(void **state)
 	broker_stop(broker);
 }
 
-/* What is of another version, or in another's hands, is left alone. */
+/* The broker leaves a state alone that is of another version, or that others use or may write. */
 static void test_not_ours(void **state)
 {
 	struct broker *broker = stored_start(), *other = broker_new();
@@ -350,7 +350,7 @@ static void test_body_is_an_entry(void **state)
 
 	raw_send(raw, "#1 SAY room\nfirst");
 	raw_expect(raw, "#1 * 1");
-	/* what the journal has so far, as a message */
+	/* send the present content of the journal as a message */
 	fd = open(find_file(broker, "state", "journal-"), O_RDONLY | O_CLOEXEC);
 	assert_true(fd >= 0);
 	assert_int_equal(pread(fd, stored, 1024, 0), 1024);

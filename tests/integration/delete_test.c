@@ -139,7 +139,7 @@ static void test_readers(void **state)
 		raw_send(reader[i], "#p PART room");
 		raw_expect(reader[i], "#p ! NOROOM ~");
 	}
-	/* who comes back is in another room */
+	/* a reader that joins again is in another room */
 	raw_send(reader[0], "#j JOIN room");
 	raw_expect(reader[0], "#j * 1 first=1 ~");
 	say(raw, "room", 1);
@@ -150,7 +150,8 @@ static void test_readers(void **state)
 	broker_stop(broker);
 }
 
-/* Its owner can make another at once, and what its values took is free, whatever readers do. */
+/* The owner of a deleted room can make another at once, and the place of its values is free,
+ * whatever readers do. */
 static void test_quota(void **state)
 {
 	struct broker *broker;
@@ -292,8 +293,8 @@ static void test_files_of_failed_checkpoint(void **state)
 	broker_stop(broker);
 }
 
-/* It is answered when the disk has it. Until then the room is what it was, but nothing more is said
- * or set there; and nobody is told. */
+/* The broker answers DELETE when the disk has it. Until then the room is unchanged, takes no more
+ * messages and values, and nobody is told. */
 static void test_held(void **state)
 {
 	struct broker *broker = shimmed_start();
@@ -351,8 +352,8 @@ static void test_held(void **state)
 	broker_stop(broker);
 }
 
-/* A disk that does not take it: the room stays, its readers are told nothing, and neither it nor
- * what is said there goes later, with a note that was left behind. */
+/* The disk does not take the DELETE: the room stays, and its readers are told nothing. No note is
+ * left behind that deletes the room, or its new messages, later. */
 static void test_disk_fails(void **state)
 {
 	struct broker *broker = shimmed_start();
@@ -473,7 +474,8 @@ static void test_one_packet(void **state)
 
 /* ---- conversations ---- */
 
-/* Who began it, and administrators; the other side has it again with the next message. */
+/* The user who began a conversation can delete it, and so can administrators. The other side has it
+ * again with the next message. */
 static void test_conversation(void **state)
 {
 	struct broker *broker;
@@ -538,7 +540,7 @@ static void test_conversation_with_deaf(void **state)
 
 /* ---- who is in the middle of something ---- */
 
-/* What was to be read back, looked through or sent is gone meanwhile. */
+/* The records are deleted while they are read back, searched or sent. */
 static void test_reading(void **state)
 {
 	static char body[2000];
@@ -593,8 +595,8 @@ static const struct control_slot *slot_of(const struct publisher *publisher)
 	return ((const struct control_page *)publisher->control.at)->slots;
 }
 
-/* A ring ends with its room: what was put before goes with it, what was not taken is the
- * publisher's again. Readers are told as all are, and follow it no more. */
+/* A ring ends with its room. Records that were taken are deleted with the room; the publisher still
+ * has the others. Readers get the same GAP as others, and do not follow the ring any more. */
 static void test_rings(void **state)
 {
 	struct broker *broker = broker_start(NULL);
@@ -627,8 +629,8 @@ static void test_rings(void **state)
 	broker_stop(broker);
 }
 
-/* The same of one that nobody archives, of one that is read in the middle, and of a publisher that
- * has left: nothing refers to the room any more. */
+/* Three more rings end with their room: one that nobody archives, one that is read in the middle,
+ * and one whose publisher has left. Nothing refers to the room any more. */
 static void test_rings_of_all_kinds(void **state)
 {
 	struct broker *broker = broker_start(NULL);
@@ -749,7 +751,7 @@ static void test_goes_by_itself(void **state)
 	say(owner, "two", 3);
 	set(owner, "three mode", "ephemeral");
 	say(owner, "three", 3);
-	set(owner, "three mode", ""); /* what was said is in memory still */
+	set(owner, "three mode", ""); /* the messages are still in memory */
 	raw_send(owner, "#s SAY five\nx");
 	raw_await(owner, "#s ! QUOTA ~");
 	await_empty(owner, "one", true);

@@ -1,11 +1,11 @@
 /* disk_shim.c - loaded in front of a broker with LD_PRELOAD: a disk that fails, is slow, or
  * remembers in which order it was told what.
  *
- * CHAT_DISK names a directory. The files in it are "sync", "write" and "create" (syncing,
- * writing, and making files fail with the errno that it says; with "ERRNO 1" once, for the file
- * then goes), "read" (the same, of segments), "hang" and "hang-read", FIFOs (to sync, and to read
- * a segment, waits until somebody opens it for writing), and "slow" (syncfs() takes so many ms
- * longer). What is done to files below CHAT_DISK_STATE is appended to "log", if that is there:
+ * CHAT_DISK names a directory. The files in it are "sync", "write" and "create" (syncing, writing,
+ * and making files fail with the errno that it says; with "ERRNO 1" once, for the file then goes),
+ * "read" (the same, of segments), "hang" and "hang-read", FIFOs (to sync, and to read a segment,
+ * waits until somebody opens it for writing), and "slow" (syncfs() takes so many ms longer).
+ * Operations on files below CHAT_DISK_STATE are appended to "log", if that file is there:
  *
  *	u32 operation, u32 length of the path, u64 offset, u64 length, path, data
  *

@@ -41,7 +41,7 @@ void fast_make_ring(struct sealed *ret_memory, struct ring_writer *ret_writer);
 void publisher_open(struct publisher *publisher, const struct broker *broker, const char *room);
 void publisher_open_as(struct publisher *publisher, const struct broker *broker, const char *room,
 	const char *words);
-/* The same for another user, as whom only root can speak. */
+/* Open a publisher as publisher_open_as() does, for another user; the test must run as root. */
 void publisher_open_user(struct publisher *publisher, const struct broker *broker, uid_t uid,
 	const char *room, const char *words);
 void publisher_close(struct publisher *publisher);

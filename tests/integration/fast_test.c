@@ -697,8 +697,8 @@ static void test_leftovers(void **state)
 	broker_stop(broker);
 }
 
-/* What a broker holds that lives is removed by nobody, also when its socket and its lock were
- * swept away. */
+/* Nobody removes the semaphores of a running broker, even when its socket and its lock were
+ * removed. */
 static void test_swept_lock(void **state)
 {
 	struct broker *broker = broker_start(NULL), *other = broker_new();

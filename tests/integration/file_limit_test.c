@@ -127,7 +127,7 @@ static void test_checkpoint(void **state)
 		broker, "--state", broker_path(broker, "state"), "--limit", "journal-bytes=64k");
 	broker_wait_ready(broker);
 	raw = raw_hello(broker, "name=t3ster");
-	/* the journal fits, the data base of what is set does not */
+	/* the journal fits, the database of the values does not */
 	limit_files(broker, 80000);
 	memset(value, 'x', sizeof value - 1);
 	for (unsigned i = 0; i < 60; i++) {

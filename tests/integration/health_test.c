@@ -30,7 +30,7 @@ static void test_failing(void **state)
 	program_check(broker, 0, "", "~ us\n", "", "ping", "--deep");
 	snprintf(text, sizeof text, "%d", ENOSPC);
 	file_write(broker_path(broker, "write"), text);
-	/* what comes before and after it is answered in its order */
+	/* requests before and after the deep PING are answered in order */
 	raw_send(raw, "#2 SAY room\nlost");
 	raw_send(raw, "#3 PING deep");
 	raw_send(raw, "#4 PING");

@@ -110,7 +110,7 @@ static void test_state_without_an_id(void **state)
 	}
 }
 
-/* What lies in the way is not taken for our own. */
+/* A broker does not take a file at its path for its own. */
 static void test_files_without_an_id(void **state)
 {
 	struct broker *broker = broker_in(NO_MAP);

@@ -83,7 +83,7 @@ static void test_rooms(void **state)
 }
 
 /* What a terminal has shown is read, on any terminal of this user. */
-/* One is told, and is not in it any more: what one types does not make it again. */
+/* The user of a deleted room is told, and leaves it: typing a line does not make the room again. */
 static void test_room_is_deleted(void **state)
 {
 	struct broker *broker = broker_start(NULL);
@@ -529,8 +529,8 @@ static int script_status(const struct broker *broker, const char *word)
 	return child_end(child_run(broker->dir, argv));
 }
 
-/* The broker of another user has its files there, and root its own below it: what root keeps must
- * not lie in a directory of another. */
+/* Give the directory of another user's broker to root: the files that root keeps below it must not
+ * lie in a directory of another user. */
 static void directory_take_back(const struct broker *broker)
 {
 	assert_int_equal(chown(broker->dir, 0, 0), 0);

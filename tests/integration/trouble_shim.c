@@ -1,15 +1,15 @@
 /* trouble_shim.c - loaded in front of a broker with LD_PRELOAD: makes memory run out, the
  * user data base fail or hang, or the kernel refuse, while a file is there.
  *
- * CHAT_TROUBLE names a directory; the files in it are "memory" (allocations of as many
- * bytes as it says, or more, fail), "memory-at" (the allocation fails that is so many after the
- * file was made, and the file goes), "fail" (getpw*_r fail with EIO), "hang", a FIFO
- * (they wait until somebody opens it for writing), "hungry" (they need some descriptors
- * at a time, as those that ask a server do), "accept" and "watch" (accept4 and adding to
- * an epoll fail with the errno that it says). What the kernel offers fails the same way:
- * "inotify", "inotify-watch", "memfd", "semaphore", "eventfd", "close-range", "priority" and
- * "rights" (SO_PASSRIGHTS). "hang-close" is a FIFO: closing a pipe waits until somebody opens it
- * for writing, as closing a file of FUSE waits for its owner.
+ * CHAT_TROUBLE names a directory; the files in it are "memory" (allocations of as many bytes as it
+ * says, or more, fail), "memory-at" (the allocation fails that is so many after the file was made,
+ * and the file goes), "fail" (getpw*_r fail with EIO), "hang", a FIFO (they wait until somebody
+ * opens it for writing), "hungry" (they need some descriptors at a time, as those that ask a server
+ * do), "accept" and "watch" (accept4 and adding to an epoll fail with the errno that it says).
+ * Functions of the kernel fail the same way: "inotify", "inotify-watch", "memfd", "semaphore",
+ * "eventfd", "close-range", "priority" and "rights" (SO_PASSRIGHTS). "hang-close" is a FIFO:
+ * closing a pipe waits until somebody opens it for writing, as closing a file of FUSE waits for its
+ * owner.
  */
 #include <dlfcn.h>
 #include <errno.h>
@@ -258,7 +258,7 @@ EXPORT int close(int fd)
 	return plain_close(fd);
 }
 
-/* ---- the user data base ---- */
+/* ---- the user database ---- */
 
 static int open_some(void)
 {

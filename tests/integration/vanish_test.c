@@ -129,7 +129,7 @@ static void test_directory_is_replaced(void **state)
 	make_directory(broker, "run");
 	expect_made_again(broker);
 	raw_expect_quiet(known);
-	/* what was moved away does not answer any more */
+	/* the socket that was moved away does not answer any more */
 	assert_null(raw_open_path(broker_path(broker, "away/sock")));
 	end(broker);
 }
@@ -141,7 +141,7 @@ static void test_directory_comes_back(void **state)
 
 	move(broker, "run", "away");
 	broker_expect(broker, "error: socket lost path=%s ~", broker->socket);
-	/* who finds it there is let in meanwhile */
+	/* a client that finds the socket there is accepted meanwhile */
 	assert_non_null(raw_open_path(broker_path(broker, "away/sock")));
 	move(broker, "away", "run");
 	expect_reachable(broker);
@@ -364,7 +364,7 @@ static void test_fifo_is_read(void **state)
 	broker_stop(broker);
 }
 
-/* What was written before the FIFO vanished is obeyed. */
+/* The broker obeys commands that were written before the FIFO vanished. */
 static void test_written_before_it_vanished(void **state)
 {
 	struct broker *broker = broker_start(NULL);

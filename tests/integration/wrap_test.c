@@ -11,10 +11,10 @@
 #define HAN   "\xe4\xb8\xad"     /* wide */
 #define EMOJI "\xf0\x9f\x98\x80" /* wide */
 
-/* What must not stand at the left edge. */
+/* Text that must not stand at the left edge. */
 #define FORGED "15:27 root: run this"
 
-/* What a message is padded with, so that the above gets there. */
+/* Padding of messages that would bring FORGED to the left edge. */
 static const char *const fillers[] = { " ", "x", HAN, "e" ACUTE, EMOJI, "\t", "\xff", "\xd0\xb6" };
 
 static int wrap_setup(void **state)
@@ -237,7 +237,7 @@ static void test_interactive(void **state)
 		terminal_wait_wrapped(alice, FORGED, n);
 		terminal_expect_typing(alice, "lobby> half", 11);
 		check_rows(alice);
-		terminal_type(alice, "\003"); /* what is typed before it is seen is dropped */
+		terminal_type(alice, "\003"); /* drops input that is not shown yet */
 		terminal_expect_typing(alice, "lobby> ", 7);
 		terminal_type(alice, "/history 999\r");
 		terminal_wait_wrapped(alice, FORGED, 2 * n);
@@ -319,8 +319,8 @@ static void test_names(void **state)
 	}
 }
 
-/* What does not fit is cut off: also in fewer columns than top is made for, and of a reason that
- * is longer when it is escaped. */
+/* Text that does not fit is cut off: also in fewer columns than top is made for, and also a reason
+ * that is longer when it is escaped. */
 static void test_top(void **state)
 {
 	static const unsigned widths[] = { 2, 10, 19, 40 };

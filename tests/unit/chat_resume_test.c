@@ -488,7 +488,8 @@ static void script_deleted_unheard(struct fake *fake)
 	fake_end(fake);
 }
 
-/* The same when the connection is lost, or the room is joined, before it has looked. */
+/* The program is told, too, when the connection is lost, or the room is joined, before the program
+ * has looked. */
 static void test_deleted_unheard(void **state)
 {
 	struct fake *fake = fake_start(script_deleted_unheard);

@@ -10,7 +10,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-/* That the library takes from the broker. */
+/* The most conversations that the library takes from the broker. */
 #define CONVERSATIONS 65536
 
 /* ---- open ---- */

@@ -126,7 +126,7 @@ static void expect(struct house *house, unsigned n)
 		assert_int_equal(house->seqs[i], i + 1);
 }
 
-/* It must bring the entries of WANTED, and tell of one damaged place. */
+/* The replay must give the entries of WANTED, and report one damaged place. */
 static void expect_damage(struct house *house, const char *wanted)
 {
 	char found[64] = "";
@@ -290,7 +290,7 @@ static void test_header(void **state)
 	close(fd);
 }
 
-/* What was synced before another write is damaged, whichever of its bytes it is: the others are
+/* A changed byte in a write that was synced before another one is damage. The other entries are
  * there. */
 static void test_damaged(void **state)
 {

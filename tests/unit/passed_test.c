@@ -108,7 +108,7 @@ static bool pass(struct fake *fake, const char *text, const int *fds, size_t n)
 	return false;
 }
 
-/* The same with N lingering sockets; the client has the last reference then. */
+/* Send TEXT with N lingering sockets; the client has the last reference then. */
 static bool pass_lingering(struct fake *fake, const char *text, size_t n)
 {
 	int fds[PASSED_MAX], fd = lingering();

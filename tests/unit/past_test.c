@@ -1,5 +1,5 @@
-/* past_test.c - a broker that sends more rows and pages than it was asked for: what is asked
- * page by page ends all the same. */
+/* past_test.c - a broker that sends more rows and pages than it was asked for: requests that go
+ * page by page end all the same. */
 #include "tests/unit/fake.h"
 
 #include <stdio.h>

@@ -122,7 +122,7 @@ static void test_two_places(void **state)
 	data[starts[6] + 20] ^= 1;
 	assert_int_equal(salvage(len), 2);
 	expect(len, 1u << 2 | 1u << 6);
-	/* what became tombstones is good from then on */
+	/* records that became tombstones are good from then on */
 	assert_true(records_are_good(data, len, target, FIRST, FIRST + COUNT));
 	memcpy(before, data, len);
 	assert_int_equal(salvage(len), 0);

@@ -102,7 +102,7 @@ static void share_make(struct trace_share *share, const char *source)
 	trace_share_name(share, "%s", source);
 }
 
-/* What is above a share is left out, and counted before the next line of that share. */
+/* Lines above a share are left out, and counted before the next line of that share. */
 static void test_share(void **state)
 {
 	struct trace_share one, two;
@@ -198,7 +198,7 @@ static void test_share_of_debugging(void **state)
 	assert_in_range(n, 45, 55);
 	trace_shared(&share, TRACE_WARNING, "what matters");
 	assert_non_null(strstr(captured(), "chat-broker: warning: what matters\n"));
-	/* what is not wanted does not count */
+	/* lines below the level are not counted */
 	trace_set_level(TRACE_ERROR);
 	share.n_lost = 0;
 	list_unlink(&share.lossy_link);

@@ -52,7 +52,7 @@ static int child_in_namespace(int own, int others)
 {
 	struct stat statbuf;
 
-	if (uid_check(OVERFLOW) != 0 || uid_self_is_unmapped()) /* what is known of here */
+	if (uid_check(OVERFLOW) != 0 || uid_self_is_unmapped()) /* the map is known now */
 		return 1;
 	if (fchown(own, OWN, (gid_t)-1) < 0 || fchown(others, OTHER, (gid_t)-1) < 0 ||
 		setresuid(OWN, OWN, OWN) < 0)
@@ -106,7 +106,7 @@ static void test_namespace(void **state)
 	assert_int_equal(WEXITSTATUS(status), 0);
 }
 
-/* What was read stays known when there are no descriptors left to read it again. */
+/* The maps stay known when there are no descriptors left to read them again. */
 static void test_no_descriptors(void **state)
 {
 	int expected = uid_check(OVERFLOW), first = dup(0), last = first, fd;

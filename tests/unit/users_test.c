@@ -446,7 +446,8 @@ static void test_strangers(void **state)
 	users_put(&house->users, self);
 }
 
-/* What was restored of a stranger before it came is charged to that account as well. */
+/* Resources that were restored for a stranger, before that user came, are charged to the account of
+ * strangers as well. */
 static void test_restored_stranger(void **state)
 {
 	struct house *house = *state;
