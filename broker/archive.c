@@ -123,7 +123,7 @@ int archive_write(int dir, uint64_t room, const struct archive_people *people,
 
 /* ---- reading ---- */
 
-/* Read LEN bytes, or what there is of them. Returns how many, or -errno. */
+/* Read LEN bytes, or as many as the file has. Returns how many, or -errno. */
 static ssize_t read_up_to(int fd, void *buffer, size_t len, uint64_t at)
 {
 	char *data = buffer;
@@ -182,7 +182,7 @@ static int archive_read(int dir, uint64_t room, const struct segment_image *imag
 		       : 0;
 }
 
-/* The same, and what is damaged becomes tombstones. */
+/* Read a segment as archive_read() does, and turn damaged records into tombstones. */
 static int archive_salvage(int dir, uint64_t room, struct text target,
 	const struct segment_image *image, char *data, uint64_t *ret_n_lost)
 {
@@ -313,7 +313,7 @@ int64_t archive_len(int dir, uint64_t room, uint32_t number)
 	return statbuf.st_size - MIN(statbuf.st_size, (off_t)ARCHIVE_HEADER_LEN);
 }
 
-/* The good records at its start, and what they are about. */
+/* Find the good records at the start of the file, and the target that they are about. */
 static void survey_records(struct archive_survey *survey, size_t len)
 {
 	struct segment_image *image = &survey->image;

@@ -44,8 +44,8 @@ struct archive_damage {
 int archive_restore(int dir, uint64_t room, struct text target, const struct segment_image *image,
 	struct log *log, struct archive_damage *ret_damage);
 
-/* The file is damaged, and IMAGE with its data is what it should be from now on: keep the one that
- * is there in "damaged". Returns 0, or -errno and all is as it was. */
+/* Replace a damaged file by IMAGE with its data, and keep the damaged file in "damaged". Returns 0,
+ * or -errno and all is as it was. */
 int archive_repair(int dir, uint64_t room, const struct segment_image *image);
 
 /* Remove the files of the segments from number FROM to number TO. */

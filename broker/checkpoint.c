@@ -149,8 +149,8 @@ static int write_step(struct catalog *catalog, const struct step *step)
 	}
 }
 
-/* Is the catalog the one that the broker read or wrote last? Somebody may have put another in its
- * place, and what it does not know would be lost. Returns 0 or an outcome. */
+/* Is the catalog the one that the broker read or wrote last? Somebody may have replaced the
+ * catalog, and data that the other catalog lacks would be lost. Returns 0 or an outcome. */
 static int check_catalog(struct checkpoint *checkpoint, struct catalog *catalog)
 {
 	struct catalog_journal journal;

@@ -39,7 +39,7 @@ struct closer_pool {
 	unsigned n_running;
 };
 
-/* One thread. It frees itself. */
+/* One thread, which frees itself. */
 struct closer {
 	struct list link; /* in pool.running */
 	struct list queue;

@@ -1,9 +1,9 @@
 /* closer.h - closing the descriptors that clients passed.
  *
- * The last close of a file can wait for its owner: a socket that lingers, a file of FUSE or NFS.
- * So the loop closes none that a client passed, and no socket of a client that may have some
- * queued. It gives them to a thread of the account that is charged for them until they are
- * closed. A close that is stuck so costs its user, whose other descriptors wait behind it.
+ * The last close of a file can wait for its owner: a socket that lingers, a file of FUSE or NFS. So
+ * the loop closes none that a client passed, and no socket of a client that may have some queued.
+ * The loop gives them to a thread of the account that is charged for them until they are closed. A
+ * close that is stuck so costs its user, whose other descriptors wait behind it.
  */
 #pragma once
 

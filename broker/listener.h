@@ -30,9 +30,9 @@ struct listener {
 	uint64_t resume_at;
 };
 
-/* Connections that wait to be accepted. The kernel has one line of them for all users: what one
- * user puts into it delays the others, by some 12 us each. When it is full, a client that does not
- * wait in connect(2) is refused. */
+/* Connections that wait to be accepted. The kernel has one line of them for all users: each
+ * connection of one user in that line delays the others by some 12 us. When it is full, a client
+ * that does not wait in connect(2) is refused. */
 #define LISTENER_BACKLOG 256
 
 /* Connections accepted in one round, at the most, and the time after which others are served,

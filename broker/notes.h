@@ -24,7 +24,7 @@ int notes_join(struct notes *notes, struct notes *more);
 /* Only those stay whose kind is one of KINDS, a bit for each enum journal_kind. */
 void notes_keep(struct notes *notes, unsigned kinds);
 
-/* Those of KIND that are about ROOM go. */
+/* Remove the notes of KIND that are about ROOM. */
 void notes_drop(struct notes *notes, enum journal_kind kind, uint64_t room);
 
 void notes_clear(struct notes *notes);

@@ -228,8 +228,8 @@ static const struct known *rebuild_known(const struct rebuild *rebuild, uint64_t
 	return NULL;
 }
 
-/* A segment has all of the numbers up to the next one; the newest what its records say. What is
- * damaged in it is found, and told, when it is read. */
+/* A segment has all of the numbers up to the next segment; the newest has the numbers that its
+ * records have. Damage in a segment is found, and reported, when the segment is read. */
 static void file_settle(struct file *file, const struct file *after)
 {
 	struct archive_survey *survey = &file->survey;

@@ -61,8 +61,8 @@ int recovery_take_mark(struct recovery *recovery, struct room *room, uid_t uid, 
 int recovery_take_value(
 	struct recovery *recovery, struct room *room, const struct catalog_value *row);
 
-/* The journal's entries on top of what the catalog says. Returns 0, STORE_E_STATE or -errno; the
- * reason is in the diagnostics. */
+/* Apply the journal's entries to the state from the catalog. Returns 0, STORE_E_STATE or -errno;
+ * the reason is in the diagnostics. */
 int recovery_replay(struct recovery *recovery);
 
 /* Remove the files that were dropped, or whose records are all in the journal. Refuse to start with
@@ -73,6 +73,6 @@ int recovery_check_files(struct recovery *recovery);
 /* Is there a segment's or a journal's file? Returns 1, 0 or -errno. */
 int recovery_has_files(const struct recovery *recovery);
 
-/* What helps, behind each refusal. */
+/* The remedy, at the end of each refusal. */
 #define RECOVERY_REMEDY                                                                            \
 	"; restore it from a backup, or make a catalog from the files: chat-broker --rebuild "

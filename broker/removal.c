@@ -7,7 +7,7 @@
 #include "broker/reader.h"
 #include "broker/store.h"
 
-/* A publisher goes on through the socket with what was not taken from its ring by now. */
+/* A publisher sends the records that were not taken from its ring again, through the socket. */
 static void room_end_feeds(struct room *room)
 {
 	list_for_each (link, &room->feeds)

@@ -118,7 +118,7 @@ bool room_trim(struct rooms *rooms, struct room *room)
 	uint64_t border = room_border(rooms, room);
 	struct log *log = &room->log;
 
-	/* memory has a part of what is newest */
+	/* the records in memory are some of the newest */
 	if (log->bytes > 0 && log_newest_last(log) < border)
 		(void)room_cool(room);
 	if (log_is_over(log, room_memory_bytes(rooms, room), border)) {
@@ -205,7 +205,8 @@ static bool rooms_are_over(const struct rooms *rooms, enum place place)
 	return rooms->store && rooms->store->disk_bytes > limit[LIMIT_DISK_BYTES];
 }
 
-/* One segment of what all rooms have above the limits goes, or nothing: then false. */
+/* Remove one segment if all rooms together are above the limits. Returns false when nothing was
+ * removed. */
 static bool rooms_trim(struct rooms *rooms)
 {
 	return (rooms_are_over(rooms, PLACE_MEMORY) && rooms_give_memory(rooms, NULL)) ||
@@ -225,7 +226,8 @@ void rooms_check_all(struct rooms *rooms)
 		rooms_check(rooms, container_of(link, struct room, rooms_link));
 }
 
-/* Look at the next of what may be above limits. False when there is nothing left. */
+/* Look at the next room, or all rooms together, that may be above limits. Returns false when there
+ * is nothing left. */
 static bool rooms_check_next(struct rooms *rooms)
 {
 	struct list *link = list_first(&rooms->unchecked);

@@ -76,7 +76,7 @@ void store_adopt(struct store *store, struct room *room, struct stored *stored);
 void store_open_log(struct room *room);
 /* The segment IMAGE, which is counted already, is on the disk only. Returns 0 or -ENOMEM. */
 int stored_add_cold(struct stored *stored, const struct segment_image *image);
-/* Segment I is on the disk only no more; and it is nowhere any more. */
+/* Segment I is no longer on the disk only, or is no longer anywhere. */
 void stored_take_cold(struct stored *stored, size_t i);
 void stored_drop_cold(struct stored *stored, size_t i);
 /* A record was appended to it, which takes LEN bytes. */
