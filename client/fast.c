@@ -216,7 +216,7 @@ static int fast_send_bells(struct chat *chat)
 	return r;
 }
 
-/* No fast path now, so nothing of what was put would be taken. */
+/* There is no fast path now, so the broker would not take records from the rings. */
 static void fast_spill(struct fast *fast)
 {
 	for (unsigned i = 0; i < fast->n_publications; i++)

@@ -75,8 +75,8 @@ void link_deinit(struct link *link)
 	descriptor_close(&link->epoll);
 }
 
-/* Closing a socket releases what is still queued in it, descriptors included: where there may
- * be some, nothing more is let in, and what is there is looked at first. */
+/* Closing a socket releases what is still queued in it, descriptors included: where there may be
+ * descriptors, the socket is shut down and its queue is read first. */
 static void close_socket(int fd, bool may_get_fds)
 {
 	if (may_get_fds && (shutdown(fd, SHUT_RDWR) < 0 || packet_drain(fd, DRAIN_MAX)))

@@ -159,8 +159,8 @@ void session_listen(struct chat *chat);
 /* The same, and send what can be sent. */
 void session_poll(struct chat *chat);
 
-/* Call session_poll() until IS_DONE, or DEADLINE_NS. Returns 0, -ETIMEDOUT, end_error, or -ECHILD
- * when a function of the program that was called meanwhile forked. */
+/* Send and receive until IS_DONE, or DEADLINE_NS. Returns 0, -ETIMEDOUT, end_error, or -ECHILD when
+ * a function of the program that was called meanwhile forked. */
 int session_await(struct chat *chat, bool (*is_done)(struct chat *chat, void *argument),
 	void *argument, uint64_t deadline_ns);
 
