@@ -77,7 +77,7 @@ static unsigned count_fds(void)
 	return n;
 }
 
-/* Those that a thread closes are closed soon. */
+/* Descriptors that a thread closes are closed soon. */
 static void expect_fds(unsigned n)
 {
 	time_t end = time(NULL) + 20;

@@ -11,7 +11,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-/* Run the broker's program with two or three words; with what status it exits. */
+/* Run the broker's program with two or three words, and expect its exit status to be STATUS. */
 static void expect_run(
 	const struct broker *broker, int status, const char *option, const char *a, const char *b)
 {
@@ -38,7 +38,8 @@ static void join(struct raw *raw, char log[static 32])
 	raw_expect(raw, "#j *~");
 }
 
-/* A broker goes on with what was copied, and a reader that saw more is not told that it has all. */
+/* A broker goes on with the copy, and a reader that saw newer messages is not told that it has
+ * all. */
 static void test_restore(void **state)
 {
 	struct broker *broker = stored_start(), *other = broker_new();

@@ -82,7 +82,8 @@ static void await_memory(struct raw *raw, uint64_t limit)
 			fail_msg("%lu bytes are in memory", (unsigned long)bytes);
 }
 
-/* One room has more than memory keeps: room-bytes, and what comes before a checkpoint is due. */
+/* Wait until memory has only a part of the room: room-bytes, and the messages that come before a
+ * checkpoint is due. */
 static void await_cold(struct raw *raw)
 {
 	await_memory(raw, 384 * 1024);

@@ -672,7 +672,8 @@ static void test_rings_of_all_kinds(void **state)
 	broker_stop(broker);
 }
 
-/* In a stored room a ring waits as all do, and what was put meanwhile is its publisher's. */
+/* In a stored room a ring waits for the disk as well, and the publisher keeps the records of that
+ * time. */
 static void test_stored_ring(void **state)
 {
 	struct broker *broker = shimmed_start();

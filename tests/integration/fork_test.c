@@ -111,7 +111,7 @@ static void run_child(
 	_exit(0);
 }
 
-/* What poll(2) of the parent says is still true. */
+/* The answer of poll(2) in the parent is still true. */
 static void expect_poll(struct chat *reader, bool is_readable)
 {
 	struct pollfd watch = { chat_fd(reader), POLLIN, 0 };

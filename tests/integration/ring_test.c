@@ -521,7 +521,8 @@ static void test_limits(void **state)
 	broker_stop(broker);
 }
 
-/* So many of a user in one room; another room, and the place of one that ended, can be had. */
+/* A user has up to room-rings rings in one room. Rings in another room, and in place of one that
+ * ended, are still allowed. */
 static void test_rings_of_a_room(void **state)
 {
 	struct broker *broker = broker_start("--limit", "room-rings=2");

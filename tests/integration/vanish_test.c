@@ -134,7 +134,7 @@ static void test_directory_is_replaced(void **state)
 	end(broker);
 }
 
-/* Moved away and back: it is what it was, and nothing is made. */
+/* A directory that was moved away and back is used as before, and nothing is made. */
 static void test_directory_comes_back(void **state)
 {
 	struct broker *broker = start_below("run");

@@ -124,7 +124,7 @@ static void test_commands(void **state)
 	}
 }
 
-/* The locale of the user makes no difference to what is measured. */
+/* The locale of the user makes no difference to the measurement. */
 static void test_locales(void **state)
 {
 	static const char *const locales[] = { "LC_ALL=C", "LC_ALL=POSIX", "LC_ALL=ja_JP.UTF-8",
@@ -344,7 +344,7 @@ static void test_top(void **state)
 	}
 }
 
-/* The longest message, of what takes most columns when it is shown. */
+/* The longest message, of the characters that take most columns when they are shown. */
 static void test_longest(void **state)
 {
 	static char frame[BODY_LEN_MAX + 16] = "SAY lobby\n";

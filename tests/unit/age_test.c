@@ -12,7 +12,7 @@
 #define HOUR (3600 * S)
 #define DAY  (24 * HOUR)
 
-/* Each with what the clocks of the machine went on during the test: less than a second. */
+/* The clocks of the machine also advance during the test, by less than a second in each row. */
 static void test_turn(void **state)
 {
 	static const struct {

@@ -260,7 +260,7 @@ static void test_queued(void **state)
 		check_queued(i & 1, i & 2);
 }
 
-/* ---- in the place of what was asked for ---- */
+/* ---- instead of the expected descriptors ---- */
 
 static void script_in_place(struct fake *fake)
 {

@@ -9,7 +9,7 @@
 #include "client/ask.h"
 #include "client/past.h"
 
-/* More than the time of all pages, and what a busy machine adds. */
+/* More than the time of all pages on a busy machine. */
 #define ALL_MS_MAX 10000
 
 static uint64_t begin_ms;
@@ -37,7 +37,7 @@ static void count_row(void *userdata, const char *row, size_t len)
 
 /* ---- more rows than were asked for ---- */
 
-/* What past_read() asks first: the room has 100 messages. */
+/* Answer the first request of past_read(): the room has 100 messages. */
 static void answer_end(struct fake *fake)
 {
 	fake_expect(fake, "ROOMS room");

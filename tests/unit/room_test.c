@@ -427,7 +427,7 @@ static void test_ceiling_empties(void **state)
 	assert_int_equal(house->user[0]->account->used[QUOTA_ROOMS], house->rooms.by_key.n_links);
 }
 
-/* Limits that are lowered hold when rooms are looked at, whoever speaks: in turns. */
+/* Lowered limits are enforced in turns when the broker looks at rooms, even if nobody speaks. */
 static void test_lower_limits(void **state)
 {
 	struct house *house = *state;
