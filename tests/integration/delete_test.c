@@ -412,6 +412,8 @@ static void test_disk_fails_behind(void **state)
 	say(raw, "room", 1);
 	reader = raw_join(broker, "name=r3ader", "room");
 	other = raw_hello(broker, "name=0ther");
+	raw_send(other, "#q PING deep"); /* the names that were taken are stored */
+	raw_expect(other, "#q *");
 	disk_hang(broker);
 	raw_send(other, "#o SAY other\nbefore it");
 	await_written(broker, "before it");
