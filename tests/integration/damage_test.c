@@ -368,6 +368,37 @@ static void test_body_is_an_entry(void **state)
 	broker_stop(broker);
 }
 
+static void expect_mode(const struct broker *broker, const char *name, mode_t mode)
+{
+	struct stat statbuf;
+
+	assert_int_equal(stat(broker_path(broker, name), &statbuf), 0);
+	assert_int_equal(statbuf.st_mode & 07777, mode);
+}
+
+/* Modes are the broker's own, whatever the umask, and are mended at a start. */
+static void test_modes(void **state)
+{
+	struct broker *broker = broker_new();
+	mode_t old = umask(0177);
+
+	for (unsigned n = 0; n < 2; n++) {
+		stored_spawn(broker, NULL, NULL);
+		(void)umask(old);
+		expect_mode(broker, "state", 0700);
+		expect_mode(broker, "state/rooms", 0700);
+		expect_mode(broker, "state/state.db", 0600);
+		expect_mode(broker, "state/lock", 0600);
+		expect_mode(broker, "state/journal-0000000000000001", 0600);
+		broker_kill9(broker);
+		assert_int_equal(chmod(broker_path(broker, "state/state.db"), 0644), 0);
+		assert_int_equal(chmod(broker_path(broker, "state/rooms"), 0600), 0);
+		assert_int_equal(chmod(broker_path(broker, "state"), 0750), 0);
+		umask(0);
+	}
+	(void)umask(old);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -379,6 +410,7 @@ int main(void)
 		TEST(test_lost_journal),
 		TEST(test_not_ours),
 		TEST(test_body_is_an_entry),
+		TEST(test_modes),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
