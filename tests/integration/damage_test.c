@@ -399,6 +399,28 @@ static void test_modes(void **state)
 	(void)umask(old);
 }
 
+/* A broker on another host has a lock on the file only: one of the directory does not leave its
+ * host on a network file system. */
+static void test_locked_elsewhere(void **state)
+{
+	struct flock flock = { .l_type = F_WRLCK, .l_whence = SEEK_SET };
+	struct broker *broker = stored_start();
+	int fd;
+
+	broker_stop(broker);
+	fd = open(broker_path(broker, "state/lock"), O_RDWR | O_TRUNC | O_CLOEXEC);
+	assert_true(fd >= 0);
+	assert_int_equal(write(fd, "elsewhere 4711\n", 15), 15);
+	assert_int_equal(fcntl(fd, F_OFD_SETLK, &flock), 0);
+	broker_spawn_here(broker, "--state", broker_path(broker, "state"));
+	broker_expect(broker, "the broker with pid 4711 on host elsewhere uses it; stop that one");
+	broker_expect_exit(broker, 75);
+	expect_verified(broker, 75);
+	close(fd);
+	stored_spawn(broker, NULL, NULL);
+	broker_stop(broker);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -411,6 +433,7 @@ int main(void)
 		TEST(test_not_ours),
 		TEST(test_body_is_an_entry),
 		TEST(test_modes),
+		TEST(test_locked_elsewhere),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
