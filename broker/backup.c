@@ -33,7 +33,9 @@
 /* Checkpoints that may come in the way; each time less is left to be copied. */
 #define PASSES_MAX 20
 
-#define COPY_BYTES     (1u << 20)
+#define COPY_BYTES (1u << 20)
+/* That what was written to a journal may end with: its header, or the payload of an entry. */
+#define ZEROS_MAX      (JOURNAL_ENTRY_MAX + JOURNAL_HEADER_LEN)
 #define PROGRESS_EVERY 100 /* ms */
 
 struct segment_file {
@@ -82,35 +84,96 @@ static void backup_tell(struct backup *backup, bool is_end)
 
 /* ---- files ---- */
 
-/* Copy the bytes of NAME from the end of the copy on, up to LEN; UINT64_MAX: all there is. Returns
- * 0 or -errno. */
+/* Of backup_copy(): the source has no such file any more. */
+enum { COPY_E_GONE = 1 };
+
+static int write_whole(int fd, const char *data, size_t len)
+{
+	while (len > 0) {
+		ssize_t n = write(fd, data, len);
+
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n <= 0)
+			return n < 0 ? -errno : -ENOSPC;
+		data += n;
+		len -= (size_t)n;
+	}
+	return 0;
+}
+
+/* Copy from byte AT of IN to the end of OUT, up to byte END or to the end of the file. */
+static int backup_copy_bytes(struct backup *backup, int in, int out, uint64_t at, uint64_t end)
+{
+	int r = 0;
+
+	while (r == 0 && at < end) {
+		ssize_t n =
+			pread(in, backup->buffer, MIN(end - at, (uint64_t)COPY_BYTES), (off_t)at);
+
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n <= 0)
+			return n < 0 ? -errno : 0;
+		r = write_whole(out, backup->buffer, (size_t)n);
+		at += (uint64_t)n;
+		backup->n_bytes += (uint64_t)n;
+		backup_tell(backup, false);
+	}
+	return r;
+}
+
+/* Where the zeros begin that a file ends with. Whoever writes to it goes on from there: what is
+ * before stays as it is. Returns that, or -errno. */
+static int64_t used_len(struct backup *backup, int fd)
+{
+	struct stat statbuf;
+	off_t len;
+
+	if (fstat(fd, &statbuf) < 0)
+		return -errno;
+	for (len = statbuf.st_size; len > 0;) {
+		size_t size = MIN((size_t)len, (size_t)COPY_BYTES);
+		ssize_t n = pread(fd, backup->buffer, size, len - (off_t)size);
+
+		if (n != (ssize_t)size)
+			return n < 0 ? -errno : -EIO;
+		while (size > 0 && backup->buffer[size - 1] == 0) {
+			size--;
+			len--;
+		}
+		if (size > 0)
+			break;
+	}
+	return len;
+}
+
+/* Copy the bytes of NAME from the end of the copy on, up to LEN; UINT64_MAX: up to the zeros at its
+ * end. Returns 0, COPY_E_GONE or -errno. */
 static int backup_copy(struct backup *backup, const char *name, uint64_t len)
 {
 	int in = openat(backup->source, name, O_RDONLY | O_CLOEXEC | O_NOFOLLOW), out, r = 0;
+	int64_t end = (int64_t)MIN(len, (uint64_t)INT64_MAX);
 	struct stat statbuf;
-	uint64_t at;
 
 	if (in < 0)
-		return -errno;
+		return errno == ENOENT ? COPY_E_GONE : -errno;
+	if (len == UINT64_MAX)
+		end = used_len(backup, in);
+	if (end < 0) {
+		close(in);
+		return (int)end;
+	}
 	out = openat(
 		backup->dir, name, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC | O_NOFOLLOW, 0600);
 	if (out < 0 || fstat(out, &statbuf) < 0)
 		r = -errno;
-	at = r == 0 ? (uint64_t)statbuf.st_size : 0;
-	while (r == 0 && at < len) {
-		ssize_t n =
-			pread(in, backup->buffer, MIN(len - at, (uint64_t)COPY_BYTES), (off_t)at);
-
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n == 0)
-			break;
-		if (n < 0 || write(out, backup->buffer, (size_t)n) != n)
-			r = errno ? -errno : -EIO;
-		at += n > 0 ? (uint64_t)n : 0;
-		backup->n_bytes += n > 0 ? (uint64_t)n : 0;
-		backup_tell(backup, false);
-	}
+	if (r == 0)
+		r = backup_copy_bytes(backup, in, out, (uint64_t)statbuf.st_size, (uint64_t)end);
+	/* zeros may belong to the header, or to the last entry: they are not read again, for
+	 * somebody may be writing there */
+	if (r == 0 && len == UINT64_MAX && ftruncate(out, end + ZEROS_MAX) < 0)
+		r = -errno;
 	close(in);
 	if (out >= 0 && close(out) < 0 && r == 0)
 		r = -errno;
@@ -133,40 +196,11 @@ static int backup_copy_segments(struct backup *backup)
 	for (size_t i = 0; i < backup->n_files && r == 0; i++) {
 		segment_name(&backup->files[i], name);
 		r = backup_copy(backup, name, backup->files[i].len);
-		if (r == -ENOENT)
+		if (r == COPY_E_GONE)
 			r = 0;
 		if (r < 0)
 			return backup_fail(backup, name, r);
 	}
-	return r;
-}
-
-/* The zeros after what was written are not needed. */
-static int journal_trim(struct backup *backup, const char *name)
-{
-	int fd = openat(backup->dir, name, O_RDWR | O_CLOEXEC), r = 0;
-	struct stat statbuf;
-	off_t len;
-
-	if (fd < 0 || fstat(fd, &statbuf) < 0)
-		r = -errno;
-	for (len = r == 0 ? statbuf.st_size : 0; r == 0 && len > JOURNAL_HEADER_LEN;) {
-		size_t size = MIN((size_t)len, (size_t)COPY_BYTES);
-		ssize_t n = pread(fd, backup->buffer, size, len - (off_t)size);
-
-		if (n != (ssize_t)size)
-			r = n < 0 ? -errno : -EIO;
-		while (size > 0 && r == 0 && backup->buffer[size - 1] == 0)
-			size--;
-		len -= n > 0 ? n - (ssize_t)size : 0;
-		if (size > 0)
-			break;
-	}
-	/* an entry ends with zeros up to eight bytes, or with a payload of them */
-	if (r == 0 && ftruncate(fd, MIN(statbuf.st_size, len + (off_t)JOURNAL_ENTRY_MAX)) < 0)
-		r = -errno;
-	if (fd >= 0)
-		close(fd);
 	return r;
 }
 
@@ -183,9 +217,7 @@ static int backup_copy_journal(struct backup *backup)
 		journal_name(list[i], name);
 		(void)unlinkat(backup->dir, name, 0);
 		r = backup_copy(backup, name, UINT64_MAX);
-		if (r == 0)
-			r = journal_trim(backup, name);
-		if (r == -ENOENT) /* a checkpoint removed it, and the next pass tells */
+		if (r == COPY_E_GONE) /* a checkpoint removed it, and the next pass tells */
 			r = 0;
 		if (r < 0)
 			backup_fail(backup, name, r);
@@ -332,7 +364,7 @@ static int backup_run(struct backup *backup)
 			(void)backup_fail(backup, backup->from, r);
 		return EX_IOERR;
 	}
-	if (rename(backup->partial, backup->target) < 0) {
+	if (rename(backup->partial, backup->target) < 0 || syncfs(backup->dir) < 0) {
 		(void)backup_fail(backup, backup->target, -errno);
 		return EX_CANTCREAT;
 	}
