@@ -313,6 +313,18 @@ int64_t archive_len(int dir, uint64_t room, uint32_t number)
 	return statbuf.st_size - MIN(statbuf.st_size, (off_t)ARCHIVE_HEADER_LEN);
 }
 
+/* The number of the first record, if that is good. */
+static bool survey_first(const char *data, size_t len, uint64_t *ret_first)
+{
+	const char *at = data;
+	struct text line;
+	struct frame frame;
+
+	return record_next(&at, data + len, &line) == 0 && record_is_sealed(data) &&
+	       record_check(data) == 0 && frame_parse(&frame, line) == 0 && frame.n_words > 2 &&
+	       number_parse(frame.word[2], ret_first);
+}
+
 /* Find the good records at the start of the file, and the target that they are about. */
 static void survey_records(struct archive_survey *survey, size_t len)
 {
@@ -370,22 +382,30 @@ int archive_survey(int dir, uint64_t room, uint32_t number, struct archive_surve
 		survey.is_empty = survey.data[i] == 0;
 	memcpy(&header, survey.data, MIN((size_t)n, sizeof header));
 	r = header_check(&header, room, number);
+	n -= MIN(n, (ssize_t)sizeof header);
+	memmove(survey.data, survey.data + sizeof header, (size_t)n);
+	if (r == ARCHIVE_E_BROKEN && survey_first(survey.data, (size_t)n, &header.first)) {
+		/* only the header is damaged: the file's name and the first record say the rest */
+		header.size = (uint32_t)MIN((size_t)n + 7, (size_t)LOG_SEGMENT_MAX) & ~7u;
+		header.has_people = 0;
+		r = 0;
+	}
 	if (r) {
 		free(survey.data);
 		survey.data = NULL;
 		*ret_survey = survey;
 		return r;
 	}
-	memmove(survey.data, survey.data + sizeof header, (size_t)n - sizeof header);
 	survey.image = (struct segment_image){ .number = number,
 		.size = header.size,
 		.first = header.first,
 		.next = header.first,
 		.data = survey.data };
 	survey.has_people = header.has_people;
-	survey.people =
-		(struct archive_people){ header.owner, { header.party[0], header.party[1] } };
-	survey_records(&survey, MIN((size_t)n - sizeof header, (size_t)header.size));
+	if (header.has_people)
+		survey.people = (struct archive_people){ header.owner,
+			{ header.party[0], header.party[1] } };
+	survey_records(&survey, MIN((size_t)n, (size_t)header.size));
 	*ret_survey = survey;
 	return 0;
 }

@@ -42,6 +42,12 @@ struct known {
 	size_t key_len, target_len;
 };
 
+/* A file that is put aside when the new catalog has its place. */
+struct aside {
+	uint64_t room;
+	uint32_t number;
+};
+
 struct rebuild {
 	const char *path;
 	struct state_lock lock;
@@ -52,11 +58,29 @@ struct rebuild {
 	size_t n_known, known_size;
 	uint64_t *dropped;
 	size_t n_dropped, dropped_size;
+	struct aside *asides;
+	size_t n_asides, asides_size;
+	int error;          /* of writing: an outcome of the catalog, or -errno */
 	struct span *spans; /* rooms with files, the one that was spoken in last first */
-	uint64_t n_rooms, n_segments, n_records, n_aside;
+	uint64_t n_rooms, n_segments, n_records;
 };
 
 /* ---- the old catalog ---- */
+
+/* That the new one cannot be written is no fault of the old one. */
+static int rebuild_note(struct rebuild *rebuild, int r)
+{
+	rebuild->error = rebuild->error ? rebuild->error : r;
+	return r;
+}
+
+static const struct known *rebuild_known(const struct rebuild *rebuild, uint64_t id)
+{
+	for (size_t i = 0; i < rebuild->n_known; i++)
+		if (rebuild->known[i].id == id)
+			return &rebuild->known[i];
+	return NULL;
+}
 
 static int take_room(void *userdata, const struct catalog_room *row)
 {
@@ -77,27 +101,41 @@ static int take_room(void *userdata, const struct catalog_room *row)
 		.key_len = row->key.len,
 		.target_len = row->target_len };
 	memcpy(known->key, row->key.data, row->key.len);
-	return catalog_put_room(&rebuild->catalog, row);
+	return rebuild_note(rebuild, catalog_put_room(&rebuild->catalog, row));
 }
 
 static int take_publisher(void *userdata, uint64_t room, const struct catalog_publisher *row)
 {
-	return catalog_put_publisher(&((struct rebuild *)userdata)->catalog, room, row);
+	struct rebuild *rebuild = userdata;
+
+	if (!rebuild_known(rebuild, room))
+		return 0;
+	return rebuild_note(rebuild, catalog_put_publisher(&rebuild->catalog, room, row));
 }
 
 static int take_mark(void *userdata, uint64_t room, uid_t uid, uint64_t seq)
 {
-	return catalog_put_mark(&((struct rebuild *)userdata)->catalog, room, uid, seq);
+	struct rebuild *rebuild = userdata;
+
+	if (!rebuild_known(rebuild, room))
+		return 0;
+	return rebuild_note(rebuild, catalog_put_mark(&rebuild->catalog, room, uid, seq));
 }
 
 static int take_value(void *userdata, uint64_t room, const struct catalog_value *row)
 {
-	return catalog_put_value(&((struct rebuild *)userdata)->catalog, room, row);
+	struct rebuild *rebuild = userdata;
+
+	if (!rebuild_known(rebuild, room))
+		return 0;
+	return rebuild_note(rebuild, catalog_put_value(&rebuild->catalog, room, row));
 }
 
 static int take_name(void *userdata, struct text name, uid_t uid, uint64_t used_at)
 {
-	return catalog_put_name(&((struct rebuild *)userdata)->catalog, name, uid, used_at);
+	struct rebuild *rebuild = userdata;
+
+	return rebuild_note(rebuild, catalog_put_name(&rebuild->catalog, name, uid, used_at));
 }
 
 /* Names were used by this clock. */
@@ -116,7 +154,7 @@ static int take_dropped(void *userdata, uint64_t room)
 		return -ENOMEM;
 	rebuild->dropped = dropped;
 	dropped[rebuild->n_dropped++] = room;
-	return catalog_drop_room(&rebuild->catalog, room);
+	return rebuild_note(rebuild, catalog_drop_room(&rebuild->catalog, room));
 }
 
 /* The files say which segments there are. */
@@ -130,23 +168,30 @@ static const struct catalog_reader reader = {
 	.dropped = take_dropped,
 };
 
-/* Read as much of the old catalog as is readable. The rest is lost, and the function reports
- * that. */
-static void rebuild_read_old(struct rebuild *rebuild)
+/* Take what can be read of it, and say that the rest is lost. One of a later version is no damage.
+ * Returns 0, or an outcome with WHY filled in. */
+static int rebuild_read_old(struct rebuild *rebuild, char why[static CATALOG_WHY_MAX])
 {
-	char why[CATALOG_WHY_MAX];
+	char broken[CATALOG_WHY_MAX] = CATALOG_NAME ": its rows do not fit together";
 	struct catalog old;
-	int r = catalog_open(&old, rebuild->path, CATALOG_INSPECT, why);
+	int r = catalog_open(&old, rebuild->path, CATALOG_INSPECT, broken);
 
+	if (r == CATALOG_E_FORMAT && strstr(broken, "another version")) {
+		snprintf(why, CATALOG_WHY_MAX, "%s", broken);
+		return r;
+	}
 	if (r == 0) {
-		r = catalog_check(&old, why);
+		r = catalog_check(&old, broken);
 		if (r == 0)
-			r = catalog_read(&old, &reader, rebuild, why);
+			r = catalog_read(&old, &reader, rebuild, broken);
 		catalog_close(&old);
 	}
+	if (rebuild->error)
+		return rebuild->error;
 	if (r)
 		printf("%s: read positions, properties and names that only it had are lost\n",
-			r > 0 ? why : strerror(-r));
+			r > 0 ? broken : strerror(-r));
+	return 0;
 }
 
 /* ---- the files ---- */
@@ -159,12 +204,18 @@ static bool is_dropped(const struct rebuild *rebuild, uint64_t room)
 	return false;
 }
 
+/* Without memory the file stays where it is, and the next start says that nothing names it. */
 static void file_put_aside(struct rebuild *rebuild, const struct file *file, const char *why)
 {
+	struct aside *asides = array_more(
+		rebuild->asides, rebuild->n_asides, &rebuild->asides_size, sizeof *asides);
+
 	printf(ARCHIVE_DIR "/%016lx-%08x: %s; put into " ARCHIVE_DAMAGED "\n",
 		(unsigned long)file->room, file->number, why);
-	archive_put_aside(rebuild->lock.dir, file->room, file->number);
-	rebuild->n_aside++;
+	if (!asides)
+		return;
+	rebuild->asides = asides;
+	asides[rebuild->n_asides++] = (struct aside){ file->room, file->number };
 }
 
 /* Survey the file, whose data is not kept: there may be gigabytes. */
@@ -188,15 +239,12 @@ static int file_found(void *userdata, uint64_t room, uint32_t number)
 		free(file.survey.data);
 	file.survey.data = NULL;
 	file.survey.image.data = NULL;
-	files[rebuild->n_files++] = file;
-	if (r == ARCHIVE_E_FORMAT || r == ARCHIVE_E_BROKEN)
-		file_put_aside(rebuild, &file,
-			r == ARCHIVE_E_FORMAT ? "of another version" : "its header is damaged");
-	else if (file.survey.image.next == file.survey.image.first)
-		file_put_aside(rebuild, &file, "no record in it is good");
+	if (r == ARCHIVE_E_FORMAT)
+		return r;
+	if (r == ARCHIVE_E_BROKEN || file.survey.len == 0)
+		file_put_aside(rebuild, &file, r ? "it has no header" : "it has no records");
 	else
-		return 0;
-	rebuild->n_files--;
+		files[rebuild->n_files++] = file;
 	return 0;
 }
 
@@ -218,15 +266,10 @@ struct span {
 	struct file *newest;
 	const struct known *known;
 	bool is_put;
+	char target[TARGET_LEN_MAX + 1];
+	char key[TARGET_LEN_MAX + 32];
+	size_t key_len;
 };
-
-static const struct known *rebuild_known(const struct rebuild *rebuild, uint64_t id)
-{
-	for (size_t i = 0; i < rebuild->n_known; i++)
-		if (rebuild->known[i].id == id)
-			return &rebuild->known[i];
-	return NULL;
-}
 
 /* A segment has all of the numbers up to the next segment; the newest has the numbers that its
  * records have. Damage in a segment is found, and reported, when the segment is read. */
@@ -246,16 +289,30 @@ static void file_settle(struct file *file, const struct file *after)
 	}
 }
 
+/* What its records are about: the first file whose first record is good says it, or the old
+ * catalog. */
+static void span_find_target(struct span *span)
+{
+	for (size_t i = 0; i < span->n && !span->target[0]; i++)
+		strcpy(span->target, span->files[i].survey.target);
+	if (!span->target[0] && span->known && span->known->target_len <= TARGET_LEN_MAX)
+		memcpy(span->target, span->known->key, span->known->target_len);
+}
+
 /* Which files follow each other: a checkpoint that was cut off leaves some that others replaced. */
 static void span_settle(struct rebuild *rebuild, struct span *span)
 {
+	span_find_target(span);
 	for (size_t i = 0; i < span->n; i++) {
 		struct file *file = &span->files[i], *before = span->newest;
-		bool is_other = strcmp(file->survey.target, span->files[0].survey.target) != 0;
+		const char *target = file->survey.target;
 
-		if (is_other || (before && file->survey.image.first < before->survey.image.next)) {
-			file_put_aside(rebuild, file,
-				is_other ? "of another room" : "another file has its records");
+		if (target[0] && strcmp(target, span->target) != 0) {
+			file_put_aside(rebuild, file, "of another room");
+			continue;
+		}
+		if (before && file->survey.image.first < before->survey.image.next) {
+			file_put_aside(rebuild, file, "another file has its records");
 			continue;
 		}
 		if (before)
@@ -265,32 +322,45 @@ static void span_settle(struct rebuild *rebuild, struct span *span)
 	}
 	if (span->newest)
 		file_settle(span->newest, NULL);
+	for (size_t i = 0; i < span->n; i++) {
+		struct file *file = &span->files[i];
+
+		if (!file->is_used || file->survey.image.used > 0)
+			continue;
+		file_put_aside(rebuild, file, "nobody knows how many records it had");
+		file->is_used = false;
+	}
+	/* the newest of those that are left */
+	span->newest = NULL;
+	for (size_t i = 0; i < span->n; i++)
+		if (span->files[i].is_used)
+			span->newest = &span->files[i];
 }
 
 /* Whose it is, and its key. False: nobody knows who the two of a conversation are. */
-static bool span_name(const struct span *span, struct catalog_room *row, char *key, size_t size)
+static bool span_name(struct span *span, struct catalog_room *row)
 {
 	const struct archive_survey *survey = &span->newest->survey;
 	const struct archive_people *people = &survey->people;
 	int n;
 
-	row->target_len = strlen(survey->target);
-	if (span->known) {
-		row->key = (struct text){ span->known->key, span->known->key_len };
-		row->owner = span->known->owner;
-		memcpy(row->party, span->known->party, sizeof row->party);
-		return true;
-	}
+	row->target_len = strlen(span->target);
 	row->owner = survey->has_people ? people->owner : geteuid();
 	memcpy(row->party, people->party, sizeof row->party);
-	if (survey->target[0] == '@')
-		n = snprintf(
-			key, size, "%s:%u:%u", survey->target, people->party[0], people->party[1]);
-	else
-		n = snprintf(key, size, "%s", survey->target);
-	if (survey->target[0] == '@' && !survey->has_people)
+	if (span->known) {
+		memcpy(span->key, span->known->key, span->known->key_len);
+		span->key_len = span->known->key_len;
+		row->owner = span->known->owner;
+		memcpy(row->party, span->known->party, sizeof row->party);
+	} else if (!span->target[0] || (span->target[0] == '@' && !survey->has_people)) {
 		return false;
-	row->key = (struct text){ key, (size_t)n };
+	} else {
+		n = snprintf(span->key, sizeof span->key,
+			span->target[0] == '@' ? "%s:%u:%u" : "%s", span->target, people->party[0],
+			people->party[1]);
+		span->key_len = (size_t)n;
+	}
+	row->key = (struct text){ span->key, span->key_len };
 	return true;
 }
 
@@ -305,8 +375,8 @@ static void span_put_aside(struct rebuild *rebuild, const struct span *span, con
 static bool rebuild_has_later(const struct rebuild *rebuild, const struct span *span)
 {
 	for (const struct span *later = rebuild->spans; later < span; later++)
-		if (later->is_put &&
-			strcmp(later->newest->survey.target, span->newest->survey.target) == 0)
+		if (later->is_put && text_equal((struct text){ later->key, later->key_len },
+					     (struct text){ span->key, span->key_len }))
 			return true;
 	return false;
 }
@@ -330,14 +400,13 @@ static int span_put_segments(struct rebuild *rebuild, const struct span *span)
 static int span_put(struct rebuild *rebuild, struct span *span)
 {
 	const struct segment_image *newest = &span->newest->survey.image;
-	char key[TARGET_LEN_MAX + 32];
 	struct catalog_room row = { .id = span->newest->room,
 		.next = newest->next,
 		.last_time = newest->last,
 		.number = newest->number };
 	int r;
 
-	if (!span_name(span, &row, key, sizeof key) || rebuild_has_later(rebuild, span)) {
+	if (!span_name(span, &row) || rebuild_has_later(rebuild, span)) {
 		span_put_aside(rebuild, span,
 			row.key.data ? "a later room has its name"
 				     : "nobody knows whose conversation it is");
@@ -354,7 +423,7 @@ static int span_put(struct rebuild *rebuild, struct span *span)
 		return r;
 	span->is_put = true;
 	rebuild->n_rooms++;
-	printf("%s next=%lu\n", span->newest->survey.target, (unsigned long)row.next);
+	printf("%s next=%lu\n", span->target, (unsigned long)row.next);
 	return span_put_segments(rebuild, span);
 }
 
@@ -427,9 +496,13 @@ static int rebuild_make(struct rebuild *rebuild, char why[static CATALOG_WHY_MAX
 	if (r)
 		return r;
 	r = catalog_begin(&rebuild->catalog);
-	if (r == 0) {
-		rebuild_read_old(rebuild);
+	if (r == 0)
+		r = rebuild_read_old(rebuild, why);
+	if (r == 0)
 		r = archive_each(rebuild->lock.dir, file_found, rebuild);
+	if (r == ARCHIVE_E_FORMAT && !why[0]) {
+		snprintf(why, CATALOG_WHY_MAX, "a file in " ARCHIVE_DIR " is of another version");
+		r = CATALOG_E_FORMAT;
 	}
 	if (r == 0)
 		r = rebuild_put_rooms(rebuild);
@@ -437,7 +510,7 @@ static int rebuild_make(struct rebuild *rebuild, char why[static CATALOG_WHY_MAX
 		r = rebuild_put_journal(rebuild);
 	if (r == 0)
 		r = catalog_commit(&rebuild->catalog);
-	if (r > 0)
+	if (r > 0 && !why[0])
 		snprintf(why, CATALOG_WHY_MAX, NEW_NAME ": %s", catalog_error(&rebuild->catalog));
 	catalog_close(&rebuild->catalog);
 	return r;
@@ -446,7 +519,7 @@ static int rebuild_make(struct rebuild *rebuild, char why[static CATALOG_WHY_MAX
 /* The new one takes the old one's place. Returns 0 or -errno. */
 static int rebuild_install(const struct rebuild *rebuild)
 {
-	static const char *const old[] = { CATALOG_NAME "-journal", CATALOG_NAME };
+	static const char *const old[] = { CATALOG_NAME, CATALOG_NAME "-journal" };
 	int dir = rebuild->lock.dir, r;
 	struct stat statbuf;
 
@@ -461,6 +534,8 @@ static int rebuild_install(const struct rebuild *rebuild)
 	(void)unlinkat(dir, NEW_NAME "-journal", 0);
 	if (renameat(dir, NEW_NAME, dir, CATALOG_NAME) < 0 || fsync(dir) < 0)
 		return -errno;
+	for (size_t i = 0; i < rebuild->n_asides; i++)
+		archive_put_aside(dir, rebuild->asides[i].room, rebuild->asides[i].number);
 	return 0;
 }
 
@@ -490,6 +565,7 @@ int rebuild(const char *directory)
 	if (r == 0)
 		r = rebuild_install(&rebuild);
 	free(rebuild.spans);
+	free(rebuild.asides);
 	free(rebuild.files);
 	free(rebuild.known);
 	free(rebuild.dropped);
@@ -500,6 +576,6 @@ int rebuild(const char *directory)
 	       "the "
 	       "journal has\n",
 		(unsigned long)rebuild.n_rooms, (unsigned long)rebuild.n_segments,
-		(unsigned long)rebuild.n_records, (unsigned long)rebuild.n_aside);
+		(unsigned long)rebuild.n_records, (unsigned long)rebuild.n_asides);
 	return 0;
 }
