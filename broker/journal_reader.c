@@ -360,7 +360,7 @@ int journal_read(int dir, uint64_t generation, enum journal_expect expect,
 		return r;
 	while (i < n && list[i] < generation)
 		i++;
-	r = replay_chain(&replay, dir, list + i, n - i, generation, expect, why);
+	r = replay_chain(&replay, dir, i < n ? list + i : NULL, n - i, generation, expect, why);
 	free(list);
 	return r;
 }

@@ -18,6 +18,7 @@
 struct leftovers {
 	struct recovery *recovery;
 	bool is_judged;     /* the catalog knows all that it should: other files may go */
+	uint64_t n_format;  /* of another version */
 	uint64_t n_unknown; /* files that the catalog should know */
 	char example[ARCHIVE_NAME_MAX];
 };
@@ -48,7 +49,8 @@ static void file_note_unknown(struct leftovers *leftovers, uint64_t room, uint32
 /* Is all of it in ROOM's log, as it was brought back? */
 static bool survey_is_known(const struct archive_survey *survey, const struct restored *restored)
 {
-	return restored && survey->image.next <= restored->room->log.next;
+	return restored && survey->image.first >= room_first(restored->room) &&
+	       survey->image.next <= restored->room->log.next;
 }
 
 /* A file that was not dropped. */
@@ -62,12 +64,16 @@ static int file_judge(
 		return 0;
 	if (r < 0)
 		return r;
-	if (survey.is_empty)
+	if (r == ARCHIVE_E_FORMAT)
+		leftovers->n_format++;
+	else if (survey.is_empty)
 		file_remove(leftovers, room, number);
 	else if (r > 0 || survey.image.next == survey.image.first)
 		file_put_aside(leftovers, room, number);
 	else if (survey_is_known(&survey, restored))
 		file_remove(leftovers, room, number);
+	else if (restored && survey.image.next <= restored->room->log.next)
+		file_put_aside(leftovers, room, number); /* retention, or damage, took its place */
 	else if (!restored && leftovers->recovery->format < CATALOG_FORMAT_DROPPED)
 		file_put_aside(leftovers, room, number); /* it may have been dropped */
 	else
@@ -126,9 +132,16 @@ int recovery_check_files(struct recovery *recovery)
 	int r = archive_each(recovery->dir, file_check, &leftovers);
 
 	if (r == -ENOENT && recovery->store->is_inspected)
-		return 0;
+		r = 0;
 	if (r < 0)
 		return r;
+	if (leftovers.n_format > 0) {
+		trace(TRACE_ERROR,
+			"cannot use the state in %s: %lu files in " ARCHIVE_DIR
+			" are of another version of chat-broker",
+			recovery->store->path, (unsigned long)leftovers.n_format);
+		return STORE_E_STATE;
+	}
 	if (leftovers.n_unknown == 0) {
 		leftovers.is_judged = true;
 		return recovery->store->is_inspected
@@ -163,4 +176,21 @@ int recovery_has_files(const struct recovery *recovery)
 		free(list);
 	}
 	return r;
+}
+
+int recovery_check_mount(const struct recovery *recovery)
+{
+	int r = recovery->n_segments > 0 ? archive_each(recovery->dir, file_found, NULL) : 1;
+
+	if (r == -ENOENT)
+		r = 0;
+	if (r != 0)
+		return MIN(r, 0);
+	trace(TRACE_ERROR,
+		"cannot use the state in %s: " ARCHIVE_DIR
+		" has none of the %lu files that " CATALOG_NAME
+		" names; put them back, or mount what has them%s%s",
+		recovery->store->path, (unsigned long)recovery->n_segments, RECOVERY_REMEDY,
+		recovery->store->path);
+	return STORE_E_STATE;
 }

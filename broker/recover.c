@@ -18,6 +18,7 @@
 #include "broker/store.h"
 #include "broker/trace.h"
 #include "broker/value.h"
+#include "protocol/record.h"
 
 /* The newest segment of a room is read at the start if it has no more than this: what was said
  * last is wanted first, and goes on there. */
@@ -64,6 +65,10 @@ int recovery_add(struct recovery *recovery, const struct catalog_room *row)
 
 static int take_room(void *userdata, const struct catalog_room *row)
 {
+	/* a row of an earlier format has no CRC */
+	if (row->key.len == 0 || row->key.len > ROOM_KEY_MAX || row->target_len == 0 ||
+		row->target_len > MIN(row->key.len, (size_t)TARGET_LEN_MAX))
+		return STORE_E_STATE;
 	return recovery_add(userdata, row);
 }
 
@@ -76,13 +81,16 @@ static int take_segment(void *userdata, uint64_t room, const struct segment_imag
 
 	/* a format before had the time of the last message: that clock may have been ahead */
 	seen.last = MIN(image->last, recovery->rooms->users->age.now);
-	if (!restored || image->used > image->size || image->size > LOG_SEGMENT_MAX)
+	if (!restored || image->used == 0 || image->used > image->size ||
+		image->size > LOG_SEGMENT_MAX || image->first == 0 || image->next <= image->first ||
+		image->next - image->first > image->used / RECORD_HEADER_LEN)
 		return STORE_E_STATE;
 	stored = restored->stored;
 	if (stored->file_used == 0) /* the first */
 		stored->oldest_file = image->number;
 	stored->file_number = image->number;
 	stored->file_used = image->used;
+	recovery->n_segments++;
 	stored_charge(stored, image->used);
 	return stored_add_cold(stored, &seen);
 }
@@ -95,7 +103,10 @@ static void segment_tell_damage(struct recovery *recovery, struct restored *rest
 	trace(TRACE_ERROR, "damaged room=%.*s segment=%u first=%lu next=%lu lost=%lu%s",
 		(int)target.len, target.data, image->number, (unsigned long)image->first,
 		(unsigned long)image->next, (unsigned long)n_lost,
-		recovery->store->is_inspected ? "" : "; the file is kept in " ARCHIVE_DAMAGED);
+		archive_len(recovery->dir, restored->id, image->number) < 0
+			? "; the file is missing"
+		: recovery->store->is_inspected ? ""
+						: "; the file is kept in " ARCHIVE_DAMAGED);
 	recovery->n_damaged++;
 	recovery->n_lost += n_lost;
 }
@@ -484,6 +495,8 @@ static int recovery_read(struct recovery *recovery)
 	int r;
 
 	r = recovery_read_catalog(recovery);
+	if (r == 0)
+		r = recovery_check_mount(recovery);
 	if (r == 0)
 		r = recovery_each(recovery, each_settle);
 	if (r == 0)

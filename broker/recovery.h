@@ -35,6 +35,7 @@ struct recovery {
 	int dir;
 	struct table by_id, dropped; /* rooms, by the identity that the disk has; both owned */
 	int64_t format;              /* of the catalog */
+	uint64_t n_segments;         /* that the catalog names */
 	uint64_t n_records;          /* replayed */
 	uint64_t n_damaged;          /* files, or parts of the journal */
 	uint64_t n_lost;             /* records, as far as that is known */
@@ -69,6 +70,10 @@ int recovery_replay(struct recovery *recovery);
  * files that the catalog should know. Returns 0, STORE_E_STATE or -errno; the reason is in the
  * diagnostics. */
 int recovery_check_files(struct recovery *recovery);
+
+/* Refuse to start if the catalog names files of segments and there is none: a disk is not mounted,
+ * or a backup was restored in part. Returns as recovery_check_files(). */
+int recovery_check_mount(const struct recovery *recovery);
 
 /* Is there a segment's or a journal's file? Returns 1, 0 or -errno. */
 int recovery_has_files(const struct recovery *recovery);

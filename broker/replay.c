@@ -31,11 +31,13 @@ static int room_restore_publisher(
 	struct author author = {
 		.uid = (uid_t)before->key.uid, .label = before->key.label, .has_publisher = true
 	};
+	uint64_t id = before->id, seq = before->seq;
+	/* which may forget BEFORE, to have a place */
 	struct publisher *publisher = room_get_publisher(rooms, room, &author);
 
 	if (!publisher)
 		return -ENOMEM;
-	publisher_note(publisher, before->id, before->seq);
+	publisher_note(publisher, id, seq);
 	return 0;
 }
 

@@ -192,7 +192,7 @@ int rooms_get(struct rooms *rooms, struct text name, struct user *user, struct r
 int rooms_get_conversation(struct rooms *rooms, struct text a, uid_t uid_a, struct text b,
 	uid_t uid_b, struct user *user, bool create, struct room **ret_room)
 {
-	char key[TARGET_LEN_MAX + 24];
+	char key[ROOM_KEY_MAX];
 	struct room *room;
 	int order, n, r;
 

@@ -84,6 +84,9 @@ static inline bool room_is_stored(const struct room *room)
 /* Is NAME of UID one of the two of a conversation? */
 bool room_has_party(const struct room *room, struct text name, uid_t uid);
 
+/* Bytes of a key: a target, and of a conversation the two uids. */
+#define ROOM_KEY_MAX (TARGET_LEN_MAX + 24)
+
 /* A MSG line without its body: verb, target, two numbers, author, p=. */
 #define MSG_LINE_MAX                                                                               \
 	(4 + TARGET_LEN_MAX + 2 * (NUMBER_DECIMAL_MAX + 1) + 2 + AUTHOR_LEN_MAX + 3 +              \
