@@ -400,6 +400,8 @@ static bool row_is_good(sqlite3_stmt *row)
 	int n = sqlite3_column_count(row) - 1;
 	struct cell cells[CELLS_MAX];
 
+	if (n < 0 || n > CELLS_MAX)
+		return false;
 	if (sqlite3_column_type(row, n) == SQLITE_NULL)
 		return true;
 	for (int i = 0; i < n; i++)

@@ -66,8 +66,8 @@ struct step {
 
 struct checkpoint {
 	struct job job;
-	const char *path;                     /* of the directory */
-	struct catalog_journal before, after; /* as the catalog has it */
+	const char *path;                                   /* of the directory */
+	struct catalog_journal before, tried, found, after; /* as the catalog has it */
 	bool clears_dropped;
 	struct age age; /* when it was made */
 	struct step *steps;
@@ -103,7 +103,7 @@ static int write_segments(const struct checkpoint *checkpoint, int dir)
 		has_written = true;
 	}
 	/* thousands of small files at once, and their directory */
-	if (r == 0 && has_written && syncfs(dir) < 0)
+	if (r == 0 && (has_written || checkpoint->clears_dropped) && syncfs(dir) < 0)
 		r = -errno;
 	return r;
 }
@@ -156,7 +156,9 @@ static int check_catalog(struct checkpoint *checkpoint, struct catalog *catalog)
 	struct catalog_journal journal;
 	int r = catalog_read_journal(catalog, &journal, checkpoint->why);
 
-	if (r == 0 && journal.generation != checkpoint->before.generation) {
+	checkpoint->found = r == 0 ? journal : checkpoint->before;
+	if (r == 0 && journal.generation != checkpoint->before.generation &&
+		journal.generation != checkpoint->tried.generation) {
 		snprintf(checkpoint->why, sizeof checkpoint->why,
 			CATALOG_NAME " was replaced while the broker ran; put the right one back");
 		r = CATALOG_E_DAMAGED;
@@ -473,6 +475,9 @@ struct checkpoint *checkpoint_new(struct store *store, const struct catalog_jour
 	checkpoint->job.work = checkpoint_work;
 	checkpoint->path = store->path;
 	checkpoint->before = store->catalog;
+	checkpoint->found = store->catalog;
+	checkpoint->tried = store->tried;
+	store->tried = *journal;
 	checkpoint->after = *journal;
 	checkpoint->clears_dropped = store->has_dropped;
 	checkpoint->age = store->rooms->users->age;
@@ -532,6 +537,9 @@ int checkpoint_finish(struct store *store, struct checkpoint *checkpoint)
 
 	for (size_t i = 0; r == 0 && i < checkpoint->n; i++)
 		step_note(store->rooms, &checkpoint->steps[i]);
+	/* one that failed may have been committed all the same */
+	if (checkpoint->found.generation == checkpoint->tried.generation)
+		store->catalog = checkpoint->found;
 	if (r == 0) {
 		store->catalog = checkpoint->after;
 		store->has_dropped = store->has_dropped && !checkpoint->clears_dropped;

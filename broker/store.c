@@ -467,6 +467,8 @@ static void store_let_go(struct list *line)
 
 void store_deinit(struct store *store)
 {
+	bool is_stuck;
+
 	if (!store->path)
 		return;
 	if (store->keeper.is_running)
@@ -494,8 +496,10 @@ void store_deinit(struct store *store)
 	store->rooms->store = NULL;
 	notes_clear(&store->notes);
 	/* what is stuck in the disk stays until the exit, with what it has in hand */
-	(void)worker_deinit(&store->keeper, STORE_LAST_NS);
-	(void)worker_deinit(&store->writer, STORE_LAST_NS);
-	state_lock_release(&store->lock);
+	is_stuck = worker_deinit(&store->keeper, STORE_LAST_NS) < 0;
+	is_stuck |= worker_deinit(&store->writer, STORE_LAST_NS) < 0;
+	/* it may write still: nobody else may, before this process has ended */
+	if (!is_stuck)
+		state_lock_release(&store->lock);
 	store->path = NULL;
 }

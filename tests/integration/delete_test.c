@@ -391,13 +391,12 @@ static void await_written(const struct broker *broker, const char *text)
 {
 	static char data[64 * 1024];
 	uint64_t until = clock_ms() + DEADLINE_MS;
-	bool is_there = false;
+	ssize_t n = 0;
 
-	while (!is_there) {
+	while (n <= 0 || !memmem(data, (size_t)n, text, strlen(text))) {
 		int fd = open(find_file(broker, "state", "journal"), O_RDONLY | O_CLOEXEC);
-		ssize_t n = read(fd, data, sizeof data);
 
-		is_there = n > 0 && memmem(data, (size_t)n, text, strlen(text));
+		n = read(fd, data, sizeof data);
 		close(fd);
 		assert_true(clock_ms() < until);
 	}
@@ -407,11 +406,11 @@ static void await_written(const struct broker *broker, const char *text)
 static void test_disk_fails_behind(void **state)
 {
 	struct broker *broker = shimmed_start();
-	struct raw *raw = raw_hello(broker, "name=t3ster"), *reader, *other;
+	struct raw *raw = raw_hello(broker, "name=t3ster"), *reader;
+	struct raw *other = raw_hello(broker, "name=0ther");
 
 	say(raw, "room", 1);
 	reader = raw_join(broker, "name=r3ader", "room");
-	other = raw_hello(broker, "name=0ther");
 	raw_send(other, "#q PING deep"); /* the names that were taken are stored */
 	raw_expect(other, "#q *");
 	disk_hang(broker);
