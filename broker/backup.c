@@ -267,6 +267,9 @@ static int backup_copy_catalog(struct backup *backup)
 
 		randombytes_buf(&other.incarnation, sizeof other.incarnation);
 		r = catalog_set_journal(&catalog, &other);
+		if (r)
+			snprintf(backup->why, sizeof backup->why, CATALOG_NAME ": %s",
+				catalog_error(&catalog));
 	}
 	catalog_close(&catalog);
 	(void)unlinkat(backup->dir, CATALOG_NAME "-journal", 0);

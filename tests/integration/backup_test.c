@@ -4,6 +4,7 @@
 #include "tests/integration/disk.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -137,6 +138,65 @@ static void test_refused(void **state)
 	expect_run(broker, 66, "--rebuild", "/nowhere/at/all", NULL);
 }
 
+/* Is TEXT in one of the journals of the state at PATH? */
+static bool journal_has(const char *path, const char *text)
+{
+	static char data[1 << 20];
+	bool has = false;
+
+	for (unsigned generation = 1; generation <= 2 && !has; generation++) {
+		char name[160];
+		int fd;
+
+		snprintf(name, sizeof name, "%s/journal-%016u", path, generation);
+		fd = open(name, O_RDONLY | O_CLOEXEC);
+		if (fd >= 0) {
+			ssize_t n = read(fd, data, sizeof data);
+
+			has = n > 0 && memmem(data, (size_t)n, text, strlen(text));
+			close(fd);
+		}
+	}
+	return has;
+}
+
+/* A disk that takes a part of a write: the copy is whole, or there is none. */
+static void test_disk_almost_full(void **state)
+{
+	struct broker *broker = stored_start();
+	struct raw *raw = raw_hello(broker, "name=t3ster");
+	char source[96], copy[128], small[96], size[32];
+	unsigned n_whole = 0, n_refused = 0;
+
+	snprintf(source, sizeof source, "%s", broker_path(broker, "state"));
+	snprintf(small, sizeof small, "%s", broker_path(broker, "small"));
+	snprintf(copy, sizeof copy, "%s/copy", small);
+	say(raw, 1, 500);
+	assert_int_equal(mkdir(small, 0700), 0);
+	for (unsigned kib = 32; n_whole < 2; kib += 16) {
+		int status;
+
+		assert_true(kib < 4096);
+		snprintf(size, sizeof size, "size=%uk,mode=700", kib);
+		if (mount("none", small, "tmpfs", 0, size) < 0)
+			SKIP("only root mounts a small disk");
+		status = child_end(child_run(broker->dir,
+			(const char *[]){ getenv("CHAT_BROKER"), "--backup", source, copy, NULL }));
+		if (status == 0) {
+			expect_run(broker, 0, "--verify", copy, NULL);
+			assert_true(journal_has(copy, "number 500"));
+			n_whole++;
+		} else {
+			assert_int_equal(status, 74);
+			assert_int_equal(access(copy, F_OK), -1);
+			n_refused++;
+		}
+		assert_int_equal(umount2(small, MNT_DETACH), 0);
+	}
+	assert_true(n_refused > 0);
+	broker_stop(broker);
+}
+
 /* Without a catalog the files say what there is, and whose; with the old one nothing else is lost,
  * and it is kept. */
 static void test_rebuild(void **state)
@@ -206,6 +266,7 @@ int main(void)
 		TEST(test_restore),
 		TEST(test_while_busy),
 		TEST(test_refused),
+		TEST(test_disk_almost_full),
 		TEST(test_rebuild),
 		TEST(test_rebuild_after_kill),
 	};

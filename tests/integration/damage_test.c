@@ -307,6 +307,40 @@ static void test_lost_journal(void **state)
 	broker_stop(broker);
 }
 
+/* A directory without any of the files that the catalog names is not the one that was used: the
+ * disk that has them is not mounted. */
+static void test_not_mounted(void **state)
+{
+	struct broker *broker = stored_start();
+	struct raw *raw = raw_hello(broker, "name=t3ster");
+	char rooms[96], aside[96], found[112];
+
+	snprintf(rooms, sizeof rooms, "%s", broker_path(broker, "state/rooms"));
+	snprintf(aside, sizeof aside, "%s", broker_path(broker, "aside"));
+	raw_send(raw, "#1 SAY room\none");
+	raw_expect(raw, "#1 * 1");
+	broker_stop(broker);
+	raw_close_all();
+	assert_int_equal(rename(rooms, aside), 0);
+	assert_int_equal(mkdir(rooms, 0700), 0);
+	for (unsigned i = 0; i < 2; i++) {
+		snprintf(found, sizeof found, "%s/lost+found", rooms);
+		if (i == 1)
+			assert_int_equal(mkdir(found, 0700), 0);
+		expect_refused(broker, "rooms has none of the 1 files");
+		expect_verified(broker, 65);
+	}
+	assert_int_equal(rmdir(found), 0);
+	assert_int_equal(rmdir(rooms), 0); /* nothing was made there */
+	assert_int_equal(rename(aside, rooms), 0);
+	stored_spawn(broker, NULL, NULL);
+	raw = raw_hello(broker, "name=t3ster");
+	raw_send(raw, "#p PAST room");
+	raw_expect(raw, "#p + MSG room 1 ~\none");
+	raw_expect(raw, "#p * 1");
+	broker_stop(broker);
+}
+
 /* The broker leaves a state alone that is of another version, or that others use or may write. */
 static void test_not_ours(void **state)
 {
@@ -430,6 +464,7 @@ int main(void)
 		TEST(test_torn_journal),
 		TEST(test_lost_catalog),
 		TEST(test_lost_journal),
+		TEST(test_not_mounted),
 		TEST(test_not_ours),
 		TEST(test_body_is_an_entry),
 		TEST(test_modes),
