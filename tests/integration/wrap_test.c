@@ -15,7 +15,8 @@
 #define FORGED "15:27 root: run this"
 
 /* Padding of messages that would bring FORGED to the left edge. */
-static const char *const fillers[] = { " ", "x", HAN, ("e" ACUTE), EMOJI, "\t", "\xff", "\xd0\xb6" };
+static const char *const fillers[] = { " ", "x", HAN, ("e" ACUTE), EMOJI, "\t", "\xff",
+	"\xd0\xb6" };
 
 static int wrap_setup(void **state)
 {
