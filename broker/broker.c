@@ -222,7 +222,7 @@ static uint64_t broker_patience_for_paths(struct broker *broker)
 
 	if (broker->is_stopping || !broker_has_paths(broker))
 		return UINT64_MAX;
-	if (!guard->is_blind && !broker->listener.lost && !broker->admin.lost) {
+	if (!guard->is_blind && !guard->is_away && !broker->listener.lost && !broker->admin.lost) {
 		if (now >= guard->look_at + GUARD_IDLE_NS)
 			broker_check_paths(broker);
 		return UINT64_MAX;

@@ -124,13 +124,20 @@ void guard_follow(struct guard *guard)
 {
 	struct stat here, there;
 
-	if (!guard->may_follow || !guard->directory || stat(guard->directory, &there) < 0)
+	guard->is_away = false;
+	if (!guard->may_follow || !guard->directory)
 		return;
+	if (stat(guard->directory, &there) < 0) {
+		guard->is_away = true;
+		return;
+	}
 	if (stat(".", &here) == 0 && here.st_dev == there.st_dev && here.st_ino == there.st_ino)
 		return;
-	if (chdir(guard->directory) < 0)
+	if (chdir(guard->directory) < 0) {
+		guard->is_away = true;
 		trace(TRACE_DEBUG, "directory path=%s reason=\"%s\"", guard->directory,
 			strerror(errno));
+	}
 }
 
 void guard_drain(struct guard *guard)

@@ -29,6 +29,7 @@ struct guard {
 	char *directory;  /* the current directory at the start; owned; NULL: unknown */
 	bool is_blind;    /* a path is not watched */
 	bool has_warned;  /* of that */
+	bool is_away;     /* its path leads nowhere now: nothing tells when it does again */
 	bool may_follow;  /* see guard_follow() */
 	uint64_t look_at; /* ns of CLOCK_MONOTONIC */
 };

@@ -175,7 +175,7 @@ static void test_directory_above_is_replaced(void **state)
 }
 
 /* Relative paths lead to the directory in which the broker was started, whichever it is now. */
-static void test_current_directory_is_replaced(void **state)
+static void replace_current_directory(bool is_slow)
 {
 	static const char *const options[] = { "--socket", "./sock", "--ephemeral", "--ctl", "ctl",
 		NULL };
@@ -188,7 +188,12 @@ static void test_current_directory_is_replaced(void **state)
 	broker_spawn(broker, options);
 	broker_wait_ready(broker);
 	snprintf(away, sizeof away, "%s.away", dir);
+	raw = raw_open_path(broker_path(broker, "sock"));
 	assert_int_equal(rename(dir, away), 0);
+	if (is_slow) { /* the broker has seen that it is gone */
+		raw_send(raw, "hello");
+		raw_expect(raw, "*");
+	}
 	assert_int_equal(mkdir(dir, 0755), 0);
 	broker_expect(broker, "warning: socket vanished path=./sock; made again");
 	broker_expect(broker, "warning: ctl vanished path=ctl; made again");
@@ -201,6 +206,16 @@ static void test_current_directory_is_replaced(void **state)
 	assert_int_equal(directory_count(dir), 0);
 	strcpy(broker->dir, away); /* for it to be removed */
 	assert_int_equal(rmdir(dir), 0);
+}
+
+static void test_current_directory_is_replaced(void **state)
+{
+	replace_current_directory(false);
+}
+
+static void test_current_directory_is_made_later(void **state)
+{
+	replace_current_directory(true);
 }
 
 /* Another broker was quicker in the new directory: the path is its own until it ends. */
@@ -404,6 +419,7 @@ int main(void)
 		TEST(test_directory_comes_back),
 		TEST(test_directory_above_is_replaced),
 		TEST(test_current_directory_is_replaced),
+		TEST(test_current_directory_is_made_later),
 		TEST(test_another_broker_has_it),
 		TEST(test_lock_is_swept),
 		TEST(test_writer_waits_for_a_broker),
