@@ -213,6 +213,8 @@ static int catalog_copy(struct catalog *catalog, char path[static PATH_MAX])
 	struct stat statbuf;
 	int n, r = 0;
 
+	if (stat(path, &statbuf) < 0)
+		return 0; /* the opening says so */
 	snprintf(from, sizeof from, "%s-journal", path);
 	if (stat(from, &statbuf) < 0 || statbuf.st_size == 0)
 		return 0;

@@ -138,6 +138,20 @@ static void test_refused(void **state)
 	expect_run(broker, 66, "--rebuild", "/nowhere/at/all", NULL);
 }
 
+/* The power was cut while the catalog was made: its journal is there alone. */
+static void test_only_a_journal(void **state)
+{
+	struct broker *broker = broker_new();
+	char fresh[96];
+
+	snprintf(fresh, sizeof fresh, "%s", broker_path(broker, "state"));
+	assert_int_equal(mkdir(fresh, 0700), 0);
+	file_write(broker_path(broker, "state/state.db-journal"), "of a transaction");
+	expect_run(broker, 0, "--verify", fresh, NULL);
+	stored_spawn(broker, NULL, NULL);
+	broker_stop(broker);
+}
+
 /* Is TEXT in one of the journals of the state at PATH? */
 static bool journal_has(const char *path, const char *text)
 {
@@ -266,6 +280,7 @@ int main(void)
 		TEST(test_restore),
 		TEST(test_while_busy),
 		TEST(test_refused),
+		TEST(test_only_a_journal),
 		TEST(test_disk_almost_full),
 		TEST(test_rebuild),
 		TEST(test_rebuild_after_kill),
