@@ -34,7 +34,7 @@
 #define PASSES_MAX 20
 
 #define COPY_BYTES (1u << 20)
-/* That what was written to a journal may end with: its header, or the payload of an entry. */
+/* The header of a journal, or the payload of its last entry, may end with this many zeros. */
 #define ZEROS_MAX      (JOURNAL_ENTRY_MAX + JOURNAL_HEADER_LEN)
 #define PROGRESS_EVERY 100 /* ms */
 
@@ -123,8 +123,8 @@ static int backup_copy_bytes(struct backup *backup, int in, int out, uint64_t at
 	return r;
 }
 
-/* Where the zeros begin that a file ends with. Whoever writes to it goes on from there: what is
- * before stays as it is. Returns that, or -errno. */
+/* The length of the file without the zeros at its end. A broker that writes to it goes on there,
+ * and does not change the bytes before. Returns the length or -errno. */
 static int64_t used_len(struct backup *backup, int fd)
 {
 	struct stat statbuf;

@@ -376,7 +376,7 @@ static int finish_output(int status)
 {
 	if (fflush(stdout) == 0 && !ferror(stdout))
 		return status;
-	fprintf(stderr, "chat-broker: standard output: %s; what was printed is not whole\n",
+	fprintf(stderr, "chat-broker: standard output: %s; the output is incomplete\n",
 		errno ? strerror(errno) : "write failed");
 	return EX_IOERR;
 }

@@ -67,7 +67,7 @@ struct rebuild {
 
 /* ---- the old catalog ---- */
 
-/* That the new one cannot be written is no fault of the old one. */
+/* Keep the first error of writing the new catalog: the old catalog is not to blame for it. */
 static int rebuild_note(struct rebuild *rebuild, int r)
 {
 	rebuild->error = rebuild->error ? rebuild->error : r;
@@ -289,7 +289,7 @@ static void file_settle(struct file *file, const struct file *after)
 	}
 }
 
-/* What its records are about: the first file whose first record is good says it, or the old
+/* Find the target of its records, in the first file whose first record is good, or else in the old
  * catalog. */
 static void span_find_target(struct span *span)
 {

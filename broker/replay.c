@@ -310,8 +310,9 @@ static int replay_damage(void *userdata, const struct journal_damage *damage)
 	char name[JOURNAL_NAME_MAX];
 
 	journal_name(damage->generation, name);
-	trace(TRACE_ERROR, "damaged %s: bytes=%lu at=%lu do not fit; what follows them is kept",
-		name, (unsigned long)damage->len, (unsigned long)damage->at);
+	trace(TRACE_ERROR,
+		"damaged %s: bytes=%lu at=%lu are damaged; the entries after them are kept", name,
+		(unsigned long)damage->len, (unsigned long)damage->at);
 	recovery->n_damaged++;
 	recovery->is_log_lost = true;
 	if (!recovery->store->is_inspected && recovery->damaged_generation != damage->generation &&

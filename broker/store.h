@@ -53,8 +53,8 @@ struct store {
 	const char *path; /* the directory; borrowed. NULL: nothing is stored */
 	bool is_inspected, is_recovering;
 	struct state_lock lock;         /* of it */
-	struct catalog_journal tried;   /* what the last checkpoint was to make it, which may
-					 * have been committed although that failed */
+	struct catalog_journal tried;   /* what the last checkpoint wrote: SQLite may have
+					 * committed it and still reported an error */
 	struct catalog_journal catalog; /* the state of the journal, as in the catalog */
 	uint64_t incarnation; /* for the next catalog: the wire's identity of a log is that of the
 			       * disk, exclusive or this */

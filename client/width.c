@@ -1,7 +1,7 @@
 /* width.c - see width.h.
  *
  * Each table is sorted, so that a search can halve it. The marks are the characters of the
- * categories Mn and Me of Unicode 14, but for U+1171E, which newer C libraries give a column. The
+ * categories Mn and Me of Unicode 14, without U+1171E: newer C libraries give it a column. The
  * wide characters are given as whole blocks: a block with one wide character counts as wide,
  * because a terminal of another age may know more of them.
  */

@@ -211,6 +211,14 @@ static void test_disk_almost_full(void **state)
 	broker_stop(broker);
 }
 
+static void expect_three(struct raw *raw)
+{
+	raw_send(raw, "#p PAST room");
+	for (unsigned i = 1; i <= 3; i++)
+		raw_expect(raw, "#p + MSG room %u ~\nnumber %u", i, i);
+	raw_expect(raw, "#p * 3");
+}
+
 /* Without a catalog the files say what there is, and whose; with the old one nothing else is lost,
  * and it is kept. */
 static void test_rebuild(void **state)
@@ -234,10 +242,7 @@ static void test_rebuild(void **state)
 		expect_run(broker, 0, "--verify", source, NULL);
 		stored_spawn(broker, NULL, NULL);
 		raw = raw_hello(broker, "name=t3ster");
-		raw_send(raw, "#p PAST room");
-		for (unsigned i = 1; i <= 3; i++)
-			raw_expect(raw, "#p + MSG room %u ~\nnumber %u", i, i);
-		raw_expect(raw, "#p * 3");
+		expect_three(raw);
 		raw_send(raw, "#p PAST @t3ster");
 		raw_expect(raw, "#p + MSG @t3ster+t3ster 1 ~\nto myself");
 		raw_expect(raw, "#p * 1");
@@ -267,10 +272,7 @@ static void test_rebuild_after_kill(void **state)
 	expect_run(broker, 0, "--rebuild", source, NULL);
 	stored_spawn(broker, NULL, NULL);
 	raw = raw_hello(broker, "name=t3ster");
-	raw_send(raw, "#p PAST room");
-	for (unsigned i = 1; i <= 3; i++)
-		raw_expect(raw, "#p + MSG room %u ~\nnumber %u", i, i);
-	raw_expect(raw, "#p * 3");
+	expect_three(raw);
 	broker_stop(broker);
 }
 

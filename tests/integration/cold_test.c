@@ -327,18 +327,12 @@ static void test_age(void **state)
 	broker_stop(broker);
 }
 
-/* Of all rooms, the one with most gives, wherever its messages are; DELAY: of a sync, in ms. */
-static void run_disk_limit_of_all(const char *delay)
+/* Wait until "room" keeps nothing before AT_LEAST. Returns the number of its first message. */
+static uint64_t await_first(struct raw *raw, uint64_t at_least)
 {
-	struct broker *broker = shimmed_small_start("disk-bytes=2M");
 	uint64_t until = clock_ms() + DEADLINE_MS, first = 1;
-	struct raw *raw = raw_hello(broker, "name=t3ster pub=abc");
 
-	say_many(raw, "small", 1, SMALLER);
-	file_write(broker_path(broker, "slow"), delay);
-	raw_burst(raw, "room", MANY);
-	/* so much less is kept of it when all is in files */
-	while (first < MANY - 1100) {
+	while (first < at_least) {
 		raw_send(raw, "#r ROOMS room");
 		assert_int_equal(sscanf(raw_expect(raw, "#r + room ~"),
 					 "#r + room readers=0 first=%lu", &first),
@@ -346,6 +340,21 @@ static void run_disk_limit_of_all(const char *delay)
 		raw_expect(raw, "#r * 1");
 		assert_true(clock_ms() < until);
 	}
+	return first;
+}
+
+/* Of all rooms, the one with most gives, wherever its messages are; DELAY: of a sync, in ms. */
+static void run_disk_limit_of_all(const char *delay)
+{
+	struct broker *broker = shimmed_small_start("disk-bytes=2M");
+	uint64_t first;
+	struct raw *raw = raw_hello(broker, "name=t3ster pub=abc");
+
+	say_many(raw, "small", 1, SMALLER);
+	file_write(broker_path(broker, "slow"), delay);
+	raw_burst(raw, "room", MANY);
+	/* so much less is kept of it when all is in files */
+	first = await_first(raw, MANY - 1100);
 	assert_in_range(first, MANY - 1100, MANY - 700);
 	raw_send(raw, "#r ROOMS small");
 	raw_expect(raw, "#r + small ~ first=1 next=%u ~", SMALLER + 1);
@@ -413,19 +422,12 @@ static void test_reload(void **state)
 static void test_disk_limit_later(void **state)
 {
 	struct broker *broker = shimmed_small_start("room-disk-bytes=512k");
-	uint64_t until = clock_ms() + DEADLINE_MS, first = 1;
+	uint64_t first;
 	struct raw *raw = raw_hello(broker, "name=t3ster pub=abc");
 
 	file_write(broker_path(broker, "slow"), "200");
 	raw_burst(raw, "room", MANY);
-	while (first < MANY - 600) {
-		raw_send(raw, "#r ROOMS room");
-		assert_int_equal(sscanf(raw_expect(raw, "#r + room ~"),
-					 "#r + room readers=0 first=%lu", &first),
-			1);
-		raw_expect(raw, "#r * 1");
-		assert_true(clock_ms() < until);
-	}
+	first = await_first(raw, MANY - 600);
 	await_memory(raw, 384 * 1024);
 	expect_past(raw, (unsigned)first, MANY);
 	broker_stop(broker);

@@ -173,7 +173,7 @@ static void test_damaged_journal(void **state)
 	flip(path, file_find(path, "number 2"));
 	expect_verified(broker, 65);
 	stored_spawn(broker, NULL, NULL);
-	assert_int_equal(broker_count(broker, "damaged journal-~ do not fit~"), 1);
+	assert_int_equal(broker_count(broker, "damaged journal-~ are damaged~"), 1);
 	assert_int_equal(broker_count(broker, "lost room=room first=2 next=3 records=1~"), 1);
 	assert_int_equal(directory_count(broker_path(broker, "state/damaged")), 1);
 	raw = raw_hello(broker, "name=t3ster");
